@@ -22,7 +22,7 @@
  *     c + 8    | head = s | CINUSE | PINUSE         |       | head = s | PINUSE                  |
  *     c + 16   | payload: what the VM was given ... |       | fd                                 |
  *     c + 24   |                                    |       | bk                                 |
- *     c + 32   |                                    |       | child[0], child[1], parent, index  |  s >= 256 only
+ *     c + 32   |                                    |       | child[0], child[1], parent, index  |  s >= 256
  *     c + 64   |                                    |       | bytes that nobody reads            |
  *     c + s -> | ... payload (prev_foot of the next)|       | prev_foot of the next = s          |
  *
@@ -40,7 +40,7 @@
 
 static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "the layout below is that of 64-bit targets");
 
-/* ---- Constants. All of them: LuaJIT 2.0.0-beta1 (2009-12-08), unchanged in the v2.1 branch of 2026-02. ---- */
+/* ---- Constants: all of LuaJIT 2.0.0-beta1 (2009-12-08), unchanged in the v2.1 branch of 2026-02. ---- */
 
 #define LJT_LJ_PINUSE ((size_t)1)    /* in head: the chunk before this one is in use */
 #define LJT_LJ_CINUSE ((size_t)2)    /* in head: this chunk is in use */
@@ -49,15 +49,15 @@ static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "the layout below is t
 
 #define LJT_LJ_ALIGN ((size_t)8)                  /* chunks, payloads and sizes; 8, not 16, on every target */
 #define LJT_LJ_MEM_OFFSET ((size_t)16)            /* payload = chunk + 16 */
-#define LJT_LJ_CHUNK_OVERHEAD ((size_t)8)         /* chunk size = round_up_8(request + 8), at least MIN_CHUNK */
+#define LJT_LJ_CHUNK_OVERHEAD ((size_t)8)         /* size = round_up_8(request + 8), at least MIN_CHUNK */
 #define LJT_LJ_MIN_CHUNK ((size_t)32)             /* prev_foot, head, fd, bk */
 #define LJT_LJ_TREE_CHUNK ((size_t)64)            /* the bytes of a free chunk that may carry metadata */
 #define LJT_LJ_MIN_LARGE ((size_t)256)            /* sizes from here on are in treebins */
 #define LJT_LJ_GRANULARITY ((size_t)128 << 10)    /* segments grow by multiples of this */
-#define LJT_LJ_MMAP_THRESHOLD ((size_t)128 << 10) /* chunk sizes from here on are mapped directly, if nothing fits */
-#define LJT_LJ_TRIM_THRESHOLD ((size_t)2 << 20)   /* what trim_check starts with: top larger than this is trimmed */
+#define LJT_LJ_MMAP_THRESHOLD ((size_t)128 << 10) /* from here on mapped directly, if nothing fits */
+#define LJT_LJ_TRIM_THRESHOLD ((size_t)2 << 20)   /* trim_check's start: a larger top is trimmed */
 #define LJT_LJ_MAX_RELEASE_CHECK_RATE 255         /* what release_checks starts with */
-#define LJT_LJ_TOP_FOOT ((size_t)64)              /* kept free after top: room for a segment record and fenceposts */
+#define LJT_LJ_TOP_FOOT ((size_t)64)              /* kept after top, for a segment record and fenceposts */
 #define LJT_LJ_SEGMENT_CHUNK ((size_t)32)         /* the chunk that holds a segment record */
 #define LJT_LJ_FENCEPOST ((size_t)(8 | 3))        /* head of a fencepost: size 8, both bits set */
 #define LJT_LJ_DIRECT_FOOT_PAD ((size_t)32)       /* a direct mapping ends this far behind its chunk's end */
@@ -87,14 +87,14 @@ struct ljt_lj_tree_chunk {
     size_t head;
     struct ljt_lj_tree_chunk *fd, *bk;  /* ring of equal sizes; alone: itself */
     struct ljt_lj_tree_chunk *child[2]; /* only in the ring's tree node */
-    struct ljt_lj_tree_chunk *parent;   /* NULL: in a ring, not in the tree. A root's is the address of its treebin */
+    struct ljt_lj_tree_chunk *parent;   /* NULL: in a ring, not in the tree; of a root: its treebin */
     uint32_t index;                     /* of its treebin */
 };
 
 struct ljt_lj_segment {
     uintptr_t base;
     size_t size;
-    struct ljt_lj_segment *next; /* inside an older segment, as the payload of a chunk of SEGMENT_CHUNK bytes */
+    struct ljt_lj_segment *next; /* inside an older segment: payload of a chunk of SEGMENT_CHUNK bytes */
 };
 
 struct ljt_lj_state {
@@ -106,7 +106,7 @@ struct ljt_lj_state {
     struct ljt_lj_chunk *top;
     size_t trim_check;     /* (size_t)-1 after a trim that released nothing */
     size_t release_checks; /* counts down with every large free; 0: look for empty segments */
-    /* Bin i is the pair at [2 * i]: fd and bk of a chunk that would start 16 bytes earlier. */
+    /* Bin i's ring is fd, bk of the chunk overlaid at [2 * i], that is [2 * i + 2] and [2 * i + 3]. */
     struct ljt_lj_chunk *smallbins[(LJT_LJ_SMALLBINS + 1) * 2];
     struct ljt_lj_tree_chunk *treebins[LJT_LJ_TREEBINS];
     struct ljt_lj_segment seg; /* the newest segment; the list ends with the oldest */
@@ -152,7 +152,7 @@ static_assert(LJT_LJ_STATE_CHUNK == ((sizeof(struct ljt_lj_state) + LJT_LJ_CHUNK
 static_assert(LJT_LJ_STATE_CHUNK_OLD ==
                   ((offsetof(struct ljt_lj_state, prng) + LJT_LJ_CHUNK_OVERHEAD + 7) & ~(size_t)7),
               "the state's chunk before 2020-06");
-static_assert(LJT_LJ_SEGMENT_CHUNK == sizeof(struct ljt_lj_segment) + LJT_LJ_CHUNK_OVERHEAD, "segment record");
+static_assert(LJT_LJ_SEGMENT_CHUNK == sizeof(struct ljt_lj_segment) + LJT_LJ_CHUNK_OVERHEAD, "segment");
 static_assert(LJT_LJ_TOP_FOOT == LJT_LJ_SEGMENT_CHUNK + LJT_LJ_MIN_CHUNK, "what is kept behind top");
 static_assert(LJT_LJ_MIN_LARGE == (size_t)1 << LJT_LJ_TREEBIN_SHIFT, "large chunks are those of treebins");
 static_assert(LJT_LJ_MIN_LARGE == (size_t)LJT_LJ_SMALLBINS << LJT_LJ_SMALLBIN_SHIFT, "small and large meet");
@@ -257,7 +257,7 @@ static inline unsigned ljt_lj_small_index(size_t size)
 /* Smallbin i, seen as the chunk whose fd and bk are the bin's ring. Only its fd and bk may be touched. */
 static inline struct ljt_lj_chunk *ljt_lj_smallbin(struct ljt_lj_state *m, unsigned i)
 {
-    return (struct ljt_lj_chunk *)((uintptr_t)&m->smallbins[2 * i] - offsetof(struct ljt_lj_chunk, fd));
+    return (struct ljt_lj_chunk *)&m->smallbins[2 * i];
 }
 
 /*
@@ -299,7 +299,8 @@ static inline size_t ljt_lj_tree_min_size(unsigned i)
  * size belongs to the next chunk. `page` is a power of two. False, and an empty range, if there is no such
  * page.
  */
-static inline bool ljt_lj_free_pages(uintptr_t chunk, size_t size, size_t page, uintptr_t *first, uintptr_t *end)
+static inline bool ljt_lj_free_pages(uintptr_t chunk, size_t size, size_t page, uintptr_t *first,
+                                     uintptr_t *end)
 {
     *first = *end = (chunk + LJT_LJ_TREE_CHUNK + page - 1) & ~(uintptr_t)(page - 1);
     uintptr_t last = (chunk + size) & ~(uintptr_t)(page - 1);
