@@ -60,7 +60,7 @@ enum ljt_config_kind {
     LJT_CONFIG_WORD,    /* an enum, one of words[] */
     LJT_CONFIG_FLAGS,   /* unsigned: comma-separated words[], or none */
     LJT_CONFIG_NUMBER,  /* uint64_t: decimal, min to max */
-    LJT_CONFIG_SIZE,    /* uint64_t: decimal bytes, with or without K, M or G (1024, 1024^2, 1024^3), min to max */
+    LJT_CONFIG_SIZE,    /* uint64_t: decimal bytes; K, M, G for 1024, 1024^2, 1024^3; min to max */
     LJT_CONFIG_DECIMAL, /* double: decimal fraction; min and max are in millionths */
     LJT_CONFIG_SIGNAL,  /* int: name, RTMIN+n, RTMAX-n, number, none */
     LJT_CONFIG_PATH     /* char[LJT_CONFIG_PATH_SIZE] */

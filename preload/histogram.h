@@ -1,8 +1,8 @@
 /*
  * histogram: how long things took, in nanoseconds.
  *
- * Log-linear: 8 buckets to an octave, so a quantile is at most an eighth too high (never too low), exact below
- * 16 ns; from 0 to 2^34 ns (17 s), what is longer falls into the last bucket. Adding costs a few plain
+ * Log-linear: 8 buckets to an octave, so a quantile is at most an eighth too high (never too low) and exact
+ * below 16 ns. From 0 to 2^34 ns (17 s); what is longer falls into the last bucket. Adding costs a few plain
  * instructions: the mutator does it in its slow path.
  *
  * Never allocates, never locks. All zero is an empty histogram.

@@ -8,12 +8,13 @@
  * Never allocates, never blocks on a lock, never is a cancellation point, never changes errno.
  * Threads: any thread, at any time, also before ljt_log_open (then warnings and errors go to stderr).
  * Fork: a child goes on with the inherited file, or opens its own where the path has %p.
- * Signals: ljt_log_signal and ljt_log_raw are async-signal-safe; ljt_log and ljt_log_once are not (vsnprintf).
+ * Signals: ljt_log_signal and ljt_log_raw are async-signal-safe; the others are not (vsnprintf).
  *
  * A log file is opened at the first line, so that processes with nothing to say leave no empty files behind.
  * It is never a symbolic link, and never opened for reading. Where it can't be opened, one line says so and
- * the log is stderr. A host that closes descriptors it doesn't know (daemons do) may reuse the number of ours:
- * before every line the descriptor is compared with the file that was opened, and another one is left alone.
+ * the log is stderr. A host that closes descriptors it doesn't know (daemons do) may reuse the number of
+ * ours: before every line the descriptor is compared with the file that was opened, and a stranger is left
+ * alone.
  */
 #ifndef LJT_LOG_H
 #define LJT_LOG_H

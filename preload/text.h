@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 struct ljt_text {
-    char *buf;   /* cap bytes, buf[len] is always 0 once something was written (or ljt_text_init was called) */
+    char *buf;   /* cap bytes; buf[len] is 0 once something was written */
     size_t len;  /* bytes written, without the terminator: len < cap, or 0 where cap is 0 */
     size_t cap;  /* size of buf, the terminator included */
     size_t lost; /* bytes that did not fit */
@@ -43,7 +43,7 @@ void ljt_text_hex(struct ljt_text *t, uint64_t value); /* 0x7f... */
  */
 void ljt_text_printf(struct ljt_text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A size in binary units: "17 B", "1.5 KiB", "812 KiB", "12.3 MiB". One decimal below 100, rounded to nearest. */
+/* A size in binary units, rounded to nearest, with one decimal below 100: "17 B", "812 KiB", "12.3 MiB". */
 void ljt_text_bytes(struct ljt_text *t, uint64_t bytes);
 
 /* A duration given in nanoseconds: "17 ns", "1.2 us", "812 us", "3.4 ms", "10.0 s". Rounded as above. */
@@ -56,8 +56,8 @@ void ljt_text_percent(struct ljt_text *t, uint64_t part, uint64_t whole);
 void ljt_text_column(struct ljt_text *t, size_t column);
 
 /*
- * Shift what was appended since `from` (an earlier value of t->len, on the last line) to the right until
- * the line is `column` characters long: right-aligned numbers. Nothing where the line is longer already.
+ * Shift what was appended since `from` (an earlier t->len, on the last line) to the right until the line
+ * is `column` characters long: right-aligned numbers. Nothing where the line is longer already.
  *     size_t from = t->len; ljt_text_bytes(t, n); ljt_text_align_right(t, from, 40);
  */
 void ljt_text_align_right(struct ljt_text *t, size_t from, size_t column);
