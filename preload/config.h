@@ -39,18 +39,18 @@ enum {
 enum { LJT_CONFIG_PATH_SIZE = 1024 }; /* bytes of a path, the terminator included */
 
 struct ljt_config {
-    int enable;                           /* LJTRIM_ENABLE: 0 or 1 */
-    enum ljt_mode mode;                   /* LJTRIM_MODE */
-    uint64_t interval_ms;                 /* LJTRIM_INTERVAL_MS: least time between two looks, 1 to 3600000 */
-    uint64_t decay_ms;                    /* LJTRIM_DECAY_MS: how long a page must be free, 0 to 3600000 */
-    uint64_t min_reclaim;                 /* LJTRIM_MIN_RECLAIM: bytes, 0 to 1 TiB */
-    double max_cpu_pct;                   /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
-    uint64_t max_hold_us;                 /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
-    int signo;                            /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
-    char log_path[LJT_CONFIG_PATH_SIZE];  /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
-    enum ljt_log_level log_level;         /* LJTRIM_LOG_LEVEL */
-    int stats_at_exit;                    /* LJTRIM_STATS_AT_EXIT: 0 or 1 */
-    unsigned debug;                       /* LJTRIM_DEBUG: LJT_DEBUG_ bits */
+    int enable;                          /* LJTRIM_ENABLE: 0 or 1 */
+    enum ljt_mode mode;                  /* LJTRIM_MODE */
+    uint64_t interval_ms;                /* LJTRIM_INTERVAL_MS: least time between two looks, 1 to 3600000 */
+    uint64_t decay_ms;                   /* LJTRIM_DECAY_MS: how long a page must be free, 0 to 3600000 */
+    uint64_t min_reclaim;                /* LJTRIM_MIN_RECLAIM: bytes, 0 to 1 TiB */
+    double max_cpu_pct;                  /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
+    uint64_t max_hold_us;                /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
+    int signo;                           /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
+    char log_path[LJT_CONFIG_PATH_SIZE]; /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
+    enum ljt_log_level log_level;        /* LJTRIM_LOG_LEVEL */
+    int stats_at_exit;                   /* LJTRIM_STATS_AT_EXIT: 0 or 1 */
+    unsigned debug;                      /* LJTRIM_DEBUG: LJT_DEBUG_ bits */
 };
 
 extern struct ljt_config ljt_config;
@@ -72,11 +72,11 @@ struct ljt_config_word {
 };
 
 struct ljt_config_option {
-    const char *name;                    /* "LJTRIM_DECAY_MS" */
-    const char *initial;                 /* the default, as one would write it in the environment */
-    const char *allowed;                 /* "a number of milliseconds from 0 to 3600000" */
-    const char *unit;                    /* "ms", "bytes", "us", "%", or "" */
-    const char *help;                    /* one or two sentences */
+    const char *name;    /* "LJTRIM_DECAY_MS" */
+    const char *initial; /* the default, as one would write it in the environment */
+    const char *allowed; /* "a number of milliseconds from 0 to 3600000" */
+    const char *unit;    /* "ms", "bytes", "us", "%", or "" */
+    const char *help;    /* one or two sentences */
     enum ljt_config_kind kind;
     size_t offset;                       /* of the field in struct ljt_config */
     uint64_t min, max;                   /* NUMBER, SIZE, DECIMAL; inclusive */

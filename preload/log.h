@@ -26,7 +26,10 @@
 
 enum { LJT_LOG_LINE_MAX = 1024 }; /* bytes of a line, "ljtrim: " and the newline included; longer is cut */
 
-/* Take level and path from `config` (copied). Opens nothing. Closes the file of an earlier call. */
+/*
+ * Take level and path from `config` (copied). Opens nothing. Closes the file of an earlier call. For the
+ * constructor: not while another thread logs.
+ */
 void ljt_log_open(const struct ljt_config *config);
 
 /* Whether a line of this level would be written: for callers whose arguments cost something. */

@@ -7,7 +7,7 @@
 
 void ljt_text_init(struct ljt_text *t, char *buf, size_t cap)
 {
-    *t = (struct ljt_text){ .buf = buf, .cap = cap };
+    *t = (struct ljt_text){.buf = buf, .cap = cap};
     if (cap > 0)
         buf[0] = 0;
 }
@@ -128,14 +128,14 @@ static void text_scaled(struct ljt_text *t, uint64_t value, unsigned base, const
 
 void ljt_text_bytes(struct ljt_text *t, uint64_t bytes)
 {
-    static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", NULL };
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", NULL};
 
     text_scaled(t, bytes, 1024, units);
 }
 
 void ljt_text_duration(struct ljt_text *t, uint64_t ns)
 {
-    static const char *const units[] = { "ns", "us", "ms", "s", NULL };
+    static const char *const units[] = {"ns", "us", "ms", "s", NULL};
 
     text_scaled(t, ns, 1000, units);
 }

@@ -24,7 +24,10 @@ struct ljt_text {
 };
 
 /* A builder for the char array `array`, ready to use: struct ljt_text t = LJT_TEXT(array); */
-#define LJT_TEXT(array) { .buf = (array), .len = 0, .cap = sizeof(array), .lost = 0 }
+#define LJT_TEXT(array)                                           \
+    {                                                             \
+        .buf = (array), .len = 0, .cap = sizeof(array), .lost = 0 \
+    }
 
 /* Start an empty text in buf. cap may be 0 (then buf may be NULL and everything is lost). */
 void ljt_text_init(struct ljt_text *t, char *buf, size_t cap);

@@ -1,0 +1,396 @@
+#include "config.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "text.h"
+
+struct ljt_config ljt_config;
+
+/* ---- The table ---- */
+
+static const struct ljt_config_word mode_words[] = {
+    {"auto", LJT_MODE_AUTO},
+    {"native", LJT_MODE_NATIVE},
+    {"observe", LJT_MODE_OBSERVE},
+    {"off", LJT_MODE_OFF},
+    {NULL, 0},
+};
+
+static const struct ljt_config_word log_level_words[] = {
+    {"error", LJT_LOG_ERROR},
+    {"warn", LJT_LOG_WARN},
+    {"info", LJT_LOG_INFO},
+    {"debug", LJT_LOG_DEBUG},
+    {NULL, 0},
+};
+
+static const struct ljt_config_word debug_words[] = {
+    {"poison", LJT_DEBUG_POISON},
+    {"verify", LJT_DEBUG_VERIFY},
+    {NULL, 0},
+};
+
+/* Words and flags are read and written as unsigned: enumerations without negative values are just that. */
+static_assert(sizeof(enum ljt_mode) == sizeof(unsigned), "an enumeration is stored as unsigned");
+static_assert(sizeof(enum ljt_log_level) == sizeof(unsigned), "an enumeration is stored as unsigned");
+
+#define FIELD(field) .offset = offsetof(struct ljt_config, field)
+/* The bounds stand in the text and in the numbers: written once, they can't drift apart. */
+#define NUMBER(what, lowest, highest)                                                           \
+    .kind = LJT_CONFIG_NUMBER, .allowed = "a number of " what " from " #lowest " to " #highest, \
+    .min = (lowest), .max = (highest)
+
+const struct ljt_config_option ljt_config_options[] = {
+    {
+        .name = "LJTRIM_ENABLE",
+        FIELD(enable),
+        .kind = LJT_CONFIG_BOOL,
+        .initial = "1",
+        .allowed = "0 or 1",
+        .unit = "",
+        .help = "0 makes the library pass every call through and do nothing else.",
+    },
+    {
+        .name = "LJTRIM_MODE",
+        FIELD(mode),
+        .kind = LJT_CONFIG_WORD,
+        .words = mode_words,
+        .initial = "auto",
+        .allowed = "auto, native, observe or off",
+        .unit = "",
+        .help = "native returns the free pages of LuaJIT's own allocator. observe finds its arenas and "
+                "counts, but touches nothing. off is LJTRIM_ENABLE=0. auto chooses, at present always "
+                "native.",
+    },
+    {
+        .name = "LJTRIM_INTERVAL_MS",
+        FIELD(interval_ms),
+        NUMBER("milliseconds", 1, 3600000),
+        .initial = "1000",
+        .unit = "ms",
+        .help = "The least time between two looks at a busy VM.",
+    },
+    {
+        .name = "LJTRIM_DECAY_MS",
+        FIELD(decay_ms),
+        NUMBER("milliseconds", 0, 3600000),
+        .initial = "1000",
+        .unit = "ms",
+        .help = "How long a page must have been free before it goes back to the kernel. Shorter saves "
+                "memory, longer saves the page faults of memory that is soon used again.",
+    },
+    {
+        .name = "LJTRIM_MIN_RECLAIM",
+        FIELD(min_reclaim),
+        .kind = LJT_CONFIG_SIZE,
+        .min = 0,
+        .max = UINT64_C(1) << 40,
+        .initial = "1M",
+        .allowed = "a size from 0 to 1024G: bytes, or a number with K, M or G",
+        .unit = "bytes",
+        .help = "With less than this to return, a VM is not worth a look.",
+    },
+    {
+        .name = "LJTRIM_MAX_CPU_PCT",
+        FIELD(max_cpu_pct),
+        .kind = LJT_CONFIG_DECIMAL,
+        .min = 10000,
+        .max = 100000000,
+        .initial = "1",
+        .allowed = "a percentage from 0.01 to 100",
+        .unit = "%",
+        .help = "The share of one processor that the library may use at most.",
+    },
+    {
+        .name = "LJTRIM_MAX_HOLD_US",
+        FIELD(max_hold_us),
+        NUMBER("microseconds", 1, 10000),
+        .initial = "20",
+        .unit = "us",
+        .help = "The longest time that one unit of work may keep the VM waiting.",
+    },
+    {
+        .name = "LJTRIM_SIGNAL",
+        FIELD(signo),
+        .kind = LJT_CONFIG_SIGNAL,
+        .initial = "USR2",
+        .allowed = "none, or the name or number of a signal that reports no fault: USR2, RTMIN+1, 10",
+        .unit = "",
+        .help = "The signal that writes the statistics to the log. The host's own handler still runs.",
+    },
+    {
+        .name = "LJTRIM_LOG",
+        FIELD(log_path),
+        .kind = LJT_CONFIG_PATH,
+        .initial = "stderr",
+        .allowed = "stderr, or a path shorter than 1024 bytes in which %p is the process id",
+        .unit = "",
+        .help = "Where lines and statistics go. A file is opened at the first line, appended to, and never "
+                "reached through a symbolic link; several processes may share one.",
+    },
+    {
+        .name = "LJTRIM_LOG_LEVEL",
+        FIELD(log_level),
+        .kind = LJT_CONFIG_WORD,
+        .words = log_level_words,
+        .initial = "warn",
+        .allowed = "error, warn, info or debug",
+        .unit = "",
+        .help = "The least important lines that are still written. At warn the library is silent while all "
+                "is well.",
+    },
+    {
+        .name = "LJTRIM_STATS_AT_EXIT",
+        FIELD(stats_at_exit),
+        .kind = LJT_CONFIG_BOOL,
+        .initial = "0",
+        .allowed = "0 or 1",
+        .unit = "",
+        .help = "1 writes the statistics to the log when a process that ran LuaJIT exits.",
+    },
+    {
+        .name = "LJTRIM_DEBUG",
+        FIELD(debug),
+        .kind = LJT_CONFIG_FLAGS,
+        .words = debug_words,
+        .initial = "none",
+        .allowed = "none, poison, verify, or poison,verify",
+        .unit = "",
+        .help = "For tests, slow. poison fills free memory with a pattern; verify checks the heap before and "
+                "after every unit of work.",
+    },
+};
+
+const size_t ljt_config_option_count = sizeof(ljt_config_options) / sizeof(ljt_config_options[0]);
+
+#undef FIELD
+#undef NUMBER
+
+/* ---- The environment ---- */
+
+#define PREFIX "LJTRIM_"
+enum { PREFIX_LENGTH = sizeof(PREFIX) - 1 };
+
+/* What a value or a name may take of a complaint's line. */
+enum { COMPLAINT_VALUE = 40, COMPLAINTS_MAX = 16 };
+
+struct complaints {
+    void (*complain)(const char *line, void *arg);
+    void *arg;
+    unsigned count;
+};
+
+/* Count a complaint; whether its line is to be written. */
+static bool complain_more(struct complaints *c)
+{
+    if (c == NULL || c->complain == NULL || c->count > COMPLAINTS_MAX)
+        return false;
+    if (c->count++ < COMPLAINTS_MAX)
+        return true;
+    c->complain("more " PREFIX " variables are not allowed or unknown; ignoring them", c->arg);
+    return false;
+}
+
+static void complain_value(struct complaints *c, const struct ljt_config_option *option, const char *value)
+{
+    char buf[LJT_CONFIG_LINE_MAX + 1];
+    struct ljt_text line = LJT_TEXT(buf);
+
+    if (!complain_more(c))
+        return;
+    ljt_text_string(&line, option->name);
+    ljt_text_string(&line, "=");
+    ljt_text_foreign(&line, value, COMPLAINT_VALUE);
+    ljt_text_string(&line, " is not allowed (");
+    ljt_text_string(&line, option->allowed);
+    ljt_text_string(&line, "); using ");
+    ljt_text_string(&line, option->initial);
+    c->complain(buf, c->arg);
+}
+
+/*
+ * In how many steps one name becomes the other: a character added, dropped, changed, or exchanged with its
+ * neighbour. 99 where one is too long for the rows.
+ */
+enum { DISTANCE_LENGTH = 32 };
+
+static char upper(char c)
+{
+    return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c;
+}
+
+static unsigned distance(const char *a, size_t a_len, const char *b)
+{
+    unsigned char rows[3][DISTANCE_LENGTH + 1];
+    unsigned char *before = rows[0], *last = rows[1], *row = rows[2];
+    size_t b_len = strlen(b);
+
+    if (a_len > DISTANCE_LENGTH || b_len > DISTANCE_LENGTH)
+        return 99;
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = (unsigned char)j;
+    for (size_t i = 1; i <= a_len; i++) {
+        unsigned char *spare = before;
+        before = last;
+        last = row;
+        row = spare;
+        row[0] = (unsigned char)i;
+        for (size_t j = 1; j <= b_len; j++) {
+            char ca = upper(a[i - 1]), cb = b[j - 1];
+            unsigned best = last[j - 1] + (ca != cb ? 1u : 0u);
+            if (last[j] + 1u < best)
+                best = last[j] + 1u;
+            if (row[j - 1] + 1u < best)
+                best = row[j - 1] + 1u;
+            if (i > 1 && j > 1 && ca == b[j - 2] && upper(a[i - 2]) == cb && before[j - 2] + 1u < best)
+                best = before[j - 2] + 1u;
+            row[j] = (unsigned char)best;
+        }
+    }
+    return row[b_len];
+}
+
+static void complain_unknown(struct complaints *c, const char *name, size_t length)
+{
+    char buf[LJT_CONFIG_LINE_MAX + 1], shown[COMPLAINT_VALUE + 2];
+    struct ljt_text line = LJT_TEXT(buf), cut = LJT_TEXT(shown);
+    const char *closest = NULL;
+    unsigned least = 1 + (unsigned)(length - PREFIX_LENGTH) / 4; /* "LOGS" may lack 2 steps, "INTERVAL" 3 */
+
+    if (!complain_more(c))
+        return;
+    least = (least < 3 ? least : 3) + 1;
+    for (size_t i = 0; i < ljt_config_option_count; i++) {
+        const char *candidate = ljt_config_options[i].name;
+        unsigned d = distance(name + PREFIX_LENGTH, length - PREFIX_LENGTH, candidate + PREFIX_LENGTH);
+        if (d < least) {
+            least = d;
+            closest = candidate;
+        }
+    }
+    ljt_text_append(&cut, name, length);
+    ljt_text_foreign(&line, shown, COMPLAINT_VALUE);
+    ljt_text_string(&line, " is not a variable of this version");
+    if (closest != NULL) {
+        ljt_text_string(&line, " (did you mean ");
+        ljt_text_string(&line, closest);
+        ljt_text_string(&line, "?)");
+    }
+    ljt_text_string(&line, "; ignoring it");
+    c->complain(buf, c->arg);
+}
+
+/* The index of the option called name[0..length), or the number of options. */
+static size_t find_option(const char *name, size_t length)
+{
+    size_t i = 0;
+
+    for (; i < ljt_config_option_count; i++) {
+        const char *candidate = ljt_config_options[i].name;
+        if (strncmp(candidate, name, length) == 0 && candidate[length] == 0)
+            break;
+    }
+    return i;
+}
+
+static_assert(sizeof(ljt_config_options) / sizeof(ljt_config_options[0]) <= 64, "`seen` has a bit for each");
+
+static void apply(char *const *environment, struct ljt_config *out, struct complaints *c)
+{
+    uint64_t seen = 0;
+
+    for (; *environment != NULL; environment++) {
+        const char *name = *environment;
+        const char *equals = strchr(name, '=');
+        if (equals == NULL || strncmp(name, PREFIX, PREFIX_LENGTH) != 0)
+            continue;
+        size_t i = find_option(name, (size_t)(equals - name));
+        if (i == ljt_config_option_count) {
+            complain_unknown(c, name, (size_t)(equals - name));
+        } else if ((seen >> i & 1) == 0) {
+            seen |= UINT64_C(1) << i;
+            if (ljt_config_parse(&ljt_config_options[i], equals + 1, out) != 0)
+                complain_value(c, &ljt_config_options[i], equals + 1);
+        }
+    }
+}
+
+void ljt_config_load(char *const *environment, struct ljt_config *out,
+                     void (*complain)(const char *line, void *arg), void *arg)
+{
+    struct complaints complaints = {.complain = complain, .arg = arg};
+
+    memset(out, 0, sizeof(*out));
+    for (size_t i = 0; i < ljt_config_option_count; i++)
+        ljt_config_parse(&ljt_config_options[i], ljt_config_options[i].initial, out);
+    if (environment == NULL)
+        return;
+    apply(environment, out, NULL);
+    if (complain != NULL) {
+        /* A second time, for the complaints alone: they may need the log that *out names. */
+        struct ljt_config again = *out;
+        apply(environment, &again, &complaints);
+    }
+}
+
+int ljt_config_is_secure(void)
+{
+    return getauxval(AT_SECURE) != 0;
+}
+
+/* ---- The documentation ---- */
+
+enum { HELP_WIDTH = 79, HELP_INDENT = 6 };
+
+void ljt_config_help(struct ljt_text *out)
+{
+    for (size_t i = 0; i < ljt_config_option_count; i++) {
+        const struct ljt_config_option *option = &ljt_config_options[i];
+
+        ljt_text_string(out, "  ");
+        ljt_text_string(out, option->name);
+        ljt_text_column(out, 26);
+        ljt_text_string(out, "default ");
+        ljt_text_string(out, option->initial);
+        ljt_text_string(out, "\n");
+        ljt_text_repeat(out, ' ', HELP_INDENT);
+        ljt_text_wrap(out, option->help, HELP_INDENT, HELP_WIDTH);
+        ljt_text_string(out, "\n");
+        ljt_text_repeat(out, ' ', HELP_INDENT);
+        ljt_text_string(out, "Allowed: ");
+        ljt_text_wrap(out, option->allowed, HELP_INDENT, HELP_WIDTH);
+        ljt_text_string(out, ".\n");
+    }
+}
+
+void ljt_config_markdown(struct ljt_text *out)
+{
+    ljt_text_string(out, "# Environment variables\n\n"
+                         "<!-- Written from the table in preload/config.c: "
+                         "UPDATE_DOCS=1 make test-unit writes it anew. -->\n\n");
+    ljt_text_wrap(out,
+                  "The library reads them once, when it is loaded, and ignores them in processes with raised "
+                  "privileges (setuid, file capabilities). A value that is not allowed costs one line in the "
+                  "log, and the default is used; a name that is not in this table costs one line, too. "
+                  "Neither is written in a process that runs no LuaJIT. Words may be in upper or lower case.",
+                  0, 100);
+    ljt_text_string(out, "\n\n"
+                         "| Variable | Default | Allowed | What it does |\n"
+                         "|---|---|---|---|\n");
+    for (size_t i = 0; i < ljt_config_option_count; i++) {
+        const struct ljt_config_option *option = &ljt_config_options[i];
+
+        ljt_text_string(out, "| `");
+        ljt_text_string(out, option->name);
+        ljt_text_string(out, "` | `");
+        ljt_text_string(out, option->initial);
+        ljt_text_string(out, "` | ");
+        ljt_text_string(out, option->allowed);
+        ljt_text_string(out, " | ");
+        ljt_text_string(out, option->help);
+        ljt_text_string(out, " |\n");
+    }
+}

@@ -1,0 +1,382 @@
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "text.h"
+
+#define PREFIX "ljtrim: "
+enum { PREFIX_LENGTH = sizeof(PREFIX) - 1 };
+
+/*
+ * System calls are made with syscall(), because the C library's write, open and sigtimedwait are
+ * cancellation points: a host's thread must not end inside one of our wrappers.
+ */
+
+/* ---- Writing ---- */
+
+/* Tries of one write that signals interrupt, and waits for a reader that does not keep up. */
+enum { WRITE_TRIES = 100, WAITS = 10, WAIT_MS = 10 };
+
+/* Waits until fd takes more, at most WAIT_MS. */
+static void wait_writable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    struct timespec limit = {.tv_nsec = WAIT_MS * 1000000L};
+
+    syscall(SYS_ppoll, &p, 1, &limit, NULL, 0);
+}
+
+/* One write, or as many as it takes (within bounds) where `whole` is true. 0, or the errno of failure. */
+static int write_some(int fd, const char *buf, size_t len, bool whole)
+{
+    int tries = WRITE_TRIES, waits = WAITS;
+
+    while (len > 0) {
+        long n = syscall(SYS_write, fd, buf, len);
+        if (n > 0) {
+            buf += n;
+            len -= (size_t)n;
+            if (!whole)
+                return 0;
+        } else if (n < 0 && errno == EINTR && tries-- > 0) {
+            continue;
+        } else if (n < 0 && errno == EAGAIN && whole && waits-- > 0) {
+            wait_writable(fd);
+        } else {
+            return n < 0 ? errno : EIO;
+        }
+    }
+    return 0;
+}
+
+/*
+ * Write with SIGPIPE blocked, and take the one that the write raised (it is sent to this thread) before it is
+ * unblocked again. One that was pending before is the host's. errno is the caller's to save.
+ */
+static void write_quietly(int fd, const char *buf, size_t len, bool whole)
+{
+    const struct timespec now = {0};
+    sigset_t pipe, old, pending;
+    bool blocked, was_pending;
+
+    sigemptyset(&pipe);
+    sigaddset(&pipe, SIGPIPE);
+    blocked = pthread_sigmask(SIG_BLOCK, &pipe, &old) == 0;
+    was_pending = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+    if (write_some(fd, buf, len, whole) == EPIPE && blocked && !was_pending)
+        syscall(SYS_rt_sigtimedwait, &pipe, NULL, &now, (size_t)_NSIG / 8);
+    if (blocked)
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+/* ---- The file ---- */
+
+static struct {
+    /* has_pid and path change in the constructor, before other threads of ours exist. */
+    char path[LJT_CONFIG_PATH_SIZE]; /* empty: stderr. Written by ljt_log_open alone */
+    bool has_pid;                    /* the path has %p. Likewise */
+    _Atomic int level;               /* the least important level that is written. Likewise */
+
+    /*
+     * What is open: pid << 32 | (descriptor + 1), or 0. Set by whoever needs the file first, with a
+     * compare-and-swap: a loser (another thread, or the thread that a signal handler interrupted) closes its
+     * own. The pid is that of the process that opened it. Descriptor 2 means that opening failed.
+     */
+    _Atomic uint64_t target;
+    /* The file behind the descriptor, stored before target. Torn or outdated, it costs opening again. */
+    _Atomic uint64_t device, inode;
+} file = {.level = LJT_LOG_WARN};
+
+static int target_fd(uint64_t target)
+{
+    return (int)(target & UINT32_MAX) - 1;
+}
+
+/* Whether fd is still the file that we opened, and not one that the host opened after closing ours. */
+static bool still_ours(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return false;
+    return atomic_load_explicit(&file.device, memory_order_relaxed) == (uint64_t)st.st_dev &&
+           atomic_load_explicit(&file.inode, memory_order_relaxed) == (uint64_t)st.st_ino;
+}
+
+/* The path with its %p replaced. False where it gets too long. */
+static bool expand_path(struct ljt_text *out, pid_t pid)
+{
+    const char *from = file.path;
+
+    for (const char *p; (p = strstr(from, "%p")) != NULL; from = p + 2) {
+        ljt_text_append(out, from, (size_t)(p - from));
+        ljt_text_signed(out, pid);
+    }
+    ljt_text_string(out, from);
+    return out->lost == 0;
+}
+
+/* A new descriptor of the log file, above stderr, and its identity stored. -errno. */
+static int open_file(const char *path)
+{
+    /*
+     * O_NONBLOCK: a FIFO that nobody reads would stop the host here for ever. O_NOFOLLOW: the log often lies
+     * in a directory where others can write, and a master process runs as root.
+     */
+    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
+    struct stat st;
+    long fd = syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+
+    if (fd < 0)
+        return -errno;
+    if (fd <= STDERR_FILENO) {
+        /* The host closed its standard streams: in their place the log would catch what isn't for it. */
+        int high = fcntl((int)fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        int error = errno;
+        syscall(SYS_close, (int)fd);
+        if (high < 0)
+            return -error;
+        fd = high;
+    }
+    if (fstat((int)fd, &st) != 0) {
+        int error = errno;
+        syscall(SYS_close, (int)fd);
+        return -error;
+    }
+    atomic_store_explicit(&file.device, (uint64_t)st.st_dev, memory_order_relaxed);
+    atomic_store_explicit(&file.inode, (uint64_t)st.st_ino, memory_order_relaxed);
+    return (int)fd;
+}
+
+/* The reasons that occur, without strerror: it takes locks and asks the locale. */
+static void write_reason(struct ljt_text *out, int error)
+{
+    switch (error) {
+    case EACCES:
+    case EPERM:
+        ljt_text_string(out, "permission denied");
+        break;
+    case EISDIR:
+        ljt_text_string(out, "it is a directory");
+        break;
+    case ELOOP:
+        ljt_text_string(out, "it is a symbolic link");
+        break;
+    case EMFILE:
+    case ENFILE:
+        ljt_text_string(out, "too many open files");
+        break;
+    case ENAMETOOLONG:
+        ljt_text_string(out, "the path is too long");
+        break;
+    case ENOENT:
+    case ENOTDIR:
+        ljt_text_string(out, "no such directory");
+        break;
+    case ENOSPC:
+        ljt_text_string(out, "no space left");
+        break;
+    case ENXIO:
+        ljt_text_string(out, "nobody reads the pipe");
+        break;
+    case EROFS:
+        ljt_text_string(out, "read-only file system");
+        break;
+    default:
+        ljt_text_string(out, "error ");
+        ljt_text_signed(out, error);
+        break;
+    }
+}
+
+static void complain_path(const char *path, int error)
+{
+    char buf[LJT_LOG_LINE_MAX];
+    struct ljt_text line = LJT_TEXT(buf);
+
+    ljt_text_string(&line, PREFIX "can't open the log ");
+    ljt_text_foreign(&line, path, 200);
+    ljt_text_string(&line, " (");
+    write_reason(&line, error);
+    ljt_text_string(&line, "); logging to stderr\n");
+    write_quietly(STDERR_FILENO, line.buf, line.len, false);
+}
+
+/*
+ * Open the file in place of `old`, the current target, of which descriptor `stale` (or -1) is to be closed.
+ * Pairs with itself in another thread or in a handler: only one of them publishes.
+ */
+static int open_target(uint64_t old, int stale, pid_t pid)
+{
+    char buf[LJT_CONFIG_PATH_SIZE];
+    struct ljt_text path = LJT_TEXT(buf);
+    int fd = expand_path(&path, pid) ? open_file(buf) : -ENAMETOOLONG;
+    int error = fd < 0 ? -fd : 0;
+
+    if (error)
+        fd = STDERR_FILENO;
+    uint64_t new = (uint64_t)pid << 32 | (uint64_t)(fd + 1);
+    if (!atomic_compare_exchange_strong_explicit(&file.target, &old, new, memory_order_acq_rel,
+                                                 memory_order_acquire)) {
+        if (!error)
+            syscall(SYS_close, fd);
+        return old ? target_fd(old) : STDERR_FILENO;
+    }
+    if (stale >= 0)
+        syscall(SYS_close, stale);
+    if (error)
+        complain_path(buf, error);
+    return fd;
+}
+
+/* Where lines go now. Async-signal-safe. */
+static int log_fd(void)
+{
+    if (file.path[0] == 0)
+        return STDERR_FILENO;
+
+    pid_t pid = getpid();
+    uint64_t target = atomic_load_explicit(&file.target, memory_order_acquire); /* pairs with open_target */
+    bool here = target >> 32 == (uint64_t)pid;
+    int fd = target_fd(target);
+
+    if (fd == STDERR_FILENO && here)
+        return fd; /* it couldn't be opened, and that was said */
+    if (fd <= STDERR_FILENO || !still_ours(fd))
+        return open_target(target, -1, pid);
+    if (file.has_pid && !here)
+        return open_target(target, fd, pid); /* the parent's: this process has a file of its own */
+    return fd;
+}
+
+void ljt_log_open(const struct ljt_config *config)
+{
+    int saved = errno;
+    uint64_t target = atomic_exchange_explicit(&file.target, 0, memory_order_acq_rel);
+    int fd = target_fd(target);
+
+    if (fd > STDERR_FILENO && still_ours(fd))
+        syscall(SYS_close, fd);
+    memcpy(file.path, config->log_path, sizeof(file.path));
+    file.path[sizeof(file.path) - 1] = 0;
+    file.has_pid = strstr(file.path, "%p") != NULL;
+    atomic_store_explicit(&file.level, (int)config->log_level, memory_order_relaxed);
+    errno = saved;
+}
+
+/* ---- Lines ---- */
+
+bool ljt_log_enabled(enum ljt_log_level level)
+{
+    return (int)level <= atomic_load_explicit(&file.level, memory_order_relaxed);
+}
+
+static void log_line(const char *format, va_list args)
+{
+    char line[LJT_LOG_LINE_MAX] = PREFIX;
+    const size_t room = sizeof(line) - PREFIX_LENGTH; /* for the text and its terminator, later the newline */
+    int saved = errno;
+    int n = vsnprintf(line + PREFIX_LENGTH, room, format, args);
+
+    if (n >= 0) {
+        size_t len = (size_t)n;
+        if (len >= room) {
+            len = room - 1;
+            memcpy(line + sizeof(line) - 4, "...", 3);
+        }
+        len += PREFIX_LENGTH;
+        for (size_t i = PREFIX_LENGTH; i < len; i++)
+            if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
+                line[i] = '?';
+        line[len] = '\n';
+        write_quietly(log_fd(), line, len + 1, false);
+    }
+    errno = saved;
+}
+
+void ljt_log(enum ljt_log_level level, const char *format, ...)
+{
+    va_list args;
+
+    if (!ljt_log_enabled(level))
+        return;
+    va_start(args, format);
+    log_line(format, args);
+    va_end(args);
+}
+
+void ljt_log_once(struct ljt_once *once, enum ljt_log_level level, const char *format, ...)
+{
+    va_list args;
+
+    if (!ljt_log_enabled(level) || __atomic_exchange_n(&once->done, 1, __ATOMIC_RELAXED) != 0)
+        return;
+    va_start(args, format);
+    log_line(format, args);
+    va_end(args);
+}
+
+void ljt_log_raw(const char *buf, size_t len)
+{
+    int saved = errno;
+
+    write_quietly(log_fd(), buf, len, true);
+    errno = saved;
+}
+
+void ljt_log_signal(const char *text)
+{
+    int saved = errno;
+
+    write_quietly(log_fd(), text, strlen(text), false);
+    errno = saved;
+}
+
+/* ---- Complaints about the configuration ---- */
+
+void ljt_log_complaint(const char *line, void *config)
+{
+    if (config != NULL)
+        ljt_log_open(config);
+    ljt_log(LJT_LOG_WARN, "%s", line);
+}
+
+/* Lines, each with its terminator. Written in the constructor, taken by whoever sets `taken` first. */
+static struct {
+    char lines[4096];
+    size_t len;
+    _Atomic int taken;
+} deferred;
+
+void ljt_log_defer(const char *line, void *unused)
+{
+    size_t n = strlen(line) + 1;
+
+    (void)unused;
+    if (n > sizeof(deferred.lines) - deferred.len)
+        return;
+    memcpy(deferred.lines + deferred.len, line, n);
+    deferred.len += n;
+}
+
+void ljt_log_deferred(void)
+{
+    if (deferred.len == 0 || atomic_exchange_explicit(&deferred.taken, 1, memory_order_relaxed) != 0)
+        return;
+    for (size_t at = 0; at < deferred.len; at += strlen(deferred.lines + at) + 1)
+        ljt_log(LJT_LOG_WARN, "%s", deferred.lines + at);
+}
