@@ -1,0 +1,201 @@
+# libljtrim: plain GNU make, no configure. `make help` lists the targets.
+#
+# Variables: V=1 shows the commands; WERROR=1 makes warnings errors (CI does); PREFIX and DESTDIR as usual;
+# BUILD=dir builds elsewhere; NODEPS=1 keeps `make test` and `make demo` from installing Debian packages.
+
+CC           = gcc
+AR           = gcc-ar
+CLANG_FORMAT = clang-format-14
+CLANG_TIDY   = clang-tidy-14
+PREFIX       = /usr/local
+BUILD       ?= build
+
+.DEFAULT_GOAL = all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+Q   = $(if $(filter 1,$(V)),,@)
+say = @printf '  %-5s %s\n' '$(1)' '$(2)'
+
+# ---- Flags ----
+
+# An empty _GNU_SOURCE, so that a file that defines it once more for itself does not clash.
+BASE_CPPFLAGS = -D_GNU_SOURCE= -Ipreload -MMD -MP
+BASE_CFLAGS   = -std=gnu11 -O2 -g -fvisibility=hidden -Wall -Wextra -Wundef -Wstrict-prototypes \
+                -Wmissing-prototypes -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
+
+# The preloaded object runs before and inside everything else: its thread-local variables must not need an
+# allocation on first use (initial-exec), its own calls must not be bound lazily (now), what it needs must be
+# there at link time (defs), and as a gate may lead into it, it is never unmapped (nodelete).
+PRELOAD_CFLAGS  = -fPIC -ftls-model=initial-exec -fno-plt
+PRELOAD_LDFLAGS = -shared -Wl,-soname,libljtrim.so -Wl,--version-script,preload/libljtrim.map \
+                  -Wl,-z,defs,-z,relro,-z,now,-z,nodelete,-z,noexecstack,--as-needed
+
+TOOL_LDFLAGS    = -pie -Wl,-z,relro,-z,now,--as-needed
+
+# LuaJIT itself is wanted by tests alone. Asked when a recipe needs it: `make test` installs it first.
+LUAJIT_CFLAGS    = $(shell pkg-config --cflags luajit)
+LUAJIT_LIBS      = $(shell pkg-config --libs luajit)
+CRITERION_CFLAGS = $(shell pkg-config --cflags criterion)
+CRITERION_LIBS   = $(shell pkg-config --libs criterion)
+
+# $(call compile,flags) and $(call link,flags,libraries): the recipes of an object and of what is made of objects.
+define compile
+$(call say,CC,$<)
+@mkdir -p $(@D)
+$(Q)$(CC) $(BASE_CPPFLAGS) $(CPPFLAGS) $(BASE_CFLAGS) $(1) $(CFLAGS) -c $< -o $@
+endef
+
+define link
+$(call say,LD,$@)
+@mkdir -p $(@D)
+$(Q)$(CC) $(1) $(LDFLAGS) $(filter %.o %.a,$^) $(2) -o $@
+endef
+
+# Fail in words: $(call need_files,files,what) where no source is there yet, $(call need_program,path).
+need_files   = @$(if $(strip $(1)),true,echo "make: $(2): no source file is there yet" >&2; exit 1)
+need_program = @test -x $(1) || { echo "make: $(1) is not there yet" >&2; exit 1; }
+
+# ---- What is built ----
+
+PRELOAD      := $(wildcard preload/*.c)
+TOOLS        := $(wildcard tools/*.c)
+UNIT_TESTS   := $(wildcard tests/unit/*.c)
+# These define mmap and friends, and hook them up when loaded: not inside a test binary.
+UNIT_PRELOAD := $(filter-out preload/interpose.c preload/entry.c,$(PRELOAD))
+HOSTS        := $(wildcard tests/system/hosts/*.c)
+PLUGINS      := $(wildcard tests/system/hosts/plugin_*.c)
+HOST_BINS    := $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%,$(filter-out $(PLUGINS),$(HOSTS))) \
+                $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%.so,$(PLUGINS))
+MAN_PAGES    := $(wildcard docs/*.1)
+FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
+                tests/system/hosts bench))
+
+.PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan check-model bench demo \
+        format check-format tidy install uninstall clean
+
+all: $(BUILD)/libljtrim.so $(BUILD)/ljtrim  ## build the library and the ljtrim command (the default)
+
+hosts: $(HOST_BINS)  ## build the programs that the system tests preload into
+
+$(BUILD)/preload/%.o: preload/%.c Makefile
+	$(call compile,$(PRELOAD_CFLAGS))
+
+$(BUILD)/libljtrim.so: $(PRELOAD:%.c=$(BUILD)/%.o) preload/libljtrim.map Makefile
+	$(call need_files,$(PRELOAD),preload/)
+	$(call link,$(PRELOAD_LDFLAGS))
+
+# As an archive, what the command shares with the library (layout, options) comes without a list of names.
+$(BUILD)/parts.a: $(UNIT_PRELOAD:%.c=$(BUILD)/%.o)
+	$(call say,AR,$@)
+	@mkdir -p $(@D) && rm -f $@
+	$(Q)$(AR) rcs $@ $^
+
+$(BUILD)/tools/%.o: tools/%.c Makefile
+	$(call compile,-fPIE)
+
+$(BUILD)/ljtrim: $(TOOLS:%.c=$(BUILD)/%.o) $(BUILD)/parts.a
+	$(call need_files,$(TOOLS),tools/)
+	$(call link,$(TOOL_LDFLAGS),-lelf)
+
+# Hosts call LuaJIT's API; one that only loads plugins must not need LuaJIT, hence --as-needed.
+host_libs = -Wl,--as-needed $(LUAJIT_LIBS) -ldl -lpthread -lm
+
+$(BUILD)/hosts/%.o: tests/system/hosts/%.c Makefile
+	$(call compile,-fPIC -fvisibility=default $(LUAJIT_CFLAGS))
+
+$(BUILD)/hosts/plugin_%.so: $(BUILD)/hosts/plugin_%.o
+	$(call link,-shared,$(host_libs))
+
+$(BUILD)/hosts/%: $(BUILD)/hosts/%.o
+	$(call link,,$(host_libs))
+
+# ---- Unit tests, plain and under each sanitizer ----
+
+# $(call unit_tests,DIR,BINARY,FLAGS,RUNNER SOURCE,LIBS): the tests and the library's sources in one binary.
+define unit_tests
+$(BUILD)/$(1)/preload/%.o: preload/%.c Makefile
+	$$(call compile,-DLJT_UNIT_TEST -fPIE $(3))
+
+$(BUILD)/$(1)/tests/unit/%.o: tests/unit/%.c Makefile
+	$$(call compile,-DLJT_UNIT_TEST -DLJT_LIBRARY='"$(abspath $(BUILD))/libljtrim.so"' -fPIE -fvisibility=default $(3) \
+	    $$(LUAJIT_CFLAGS) $$(CRITERION_CFLAGS))
+
+$(BUILD)/$(2): $(patsubst %.c,$(BUILD)/$(1)/%.o,$(UNIT_PRELOAD)) \
+               $(patsubst %.c,$(BUILD)/$(1)/tests/unit/%.o,$(notdir $(UNIT_TESTS)) $(4))
+	$$(call need_files,$(UNIT_TESTS),tests/unit/)
+	$$(call link,-pie $(3),$(5) $$(LUAJIT_LIBS) -lelf -ldl -lpthread -lm)
+endef
+
+SANITIZE = -fno-omit-frame-pointer -fno-sanitize-recover=all
+
+$(eval $(call unit_tests,unit,test-unit,,,$$(CRITERION_LIBS)))
+$(eval $(call unit_tests,asan,asan/test-unit,$(SANITIZE) -fsanitize=address,,$$(CRITERION_LIBS)))
+$(eval $(call unit_tests,ubsan,ubsan/test-unit,$(SANITIZE) -fsanitize=undefined,,$$(CRITERION_LIBS)))
+# Criterion's own runner does not start under TSan (Snaipe/Criterion issue 274): a small one stands in for it.
+$(eval $(call unit_tests,tsan,tsan/test-unit,$(SANITIZE) -fsanitize=thread,runner/plain_runner.c,))
+
+# ---- Tests: each target's last line is `N passed, N failed` ----
+
+deps:  ## install the Debian packages that build, tests and demo need
+	$(if $(filter 1,$(NODEPS)),,$(Q)scripts/install-deps)
+
+test: deps  ## everything: unit tests, then system tests (both run, whatever the first says)
+	$(Q)scripts/test-total '$(MAKE) test-unit' '$(MAKE) test-system'
+
+test-unit: $(BUILD)/test-unit $(BUILD)/libljtrim.so  ## unit tests (Criterion; arguments: ARGS='--filter gate/*')
+	$(Q)scripts/test-total '$(BUILD)/test-unit $(ARGS)'
+
+test-system: all hosts  ## system tests: real nginx, luajit and small hosts
+	$(call need_program,tests/system/run)
+	$(Q)BUILD='$(abspath $(BUILD))' tests/system/run $(ARGS)
+
+check-asan check-ubsan check-tsan: check-%: $(BUILD)/%/test-unit $(BUILD)/libljtrim.so
+	$(Q)scripts/test-total '$(BUILD)/$*/test-unit $(ARGS)'
+check-asan:   ## unit tests under AddressSanitizer
+check-ubsan:  ## unit tests under UndefinedBehaviorSanitizer
+check-tsan:   ## unit tests under ThreadSanitizer
+
+check-model:  ## check the gate's protocol with spin
+	$(call need_program,tests/model/run)
+	$(Q)tests/model/run
+
+bench: all hosts  ## measure against the plain process and against peers
+	$(call need_program,bench/run)
+	$(Q)bench/run $(ARGS)
+
+demo: deps  ## the breathing curve: nginx with and without the library, a picture and a table
+	$(call need_program,scripts/demo)
+	$(Q)$(MAKE) all hosts
+	$(Q)scripts/demo $(ARGS)
+
+# ---- Care ----
+
+format:  ## format the C files (clang-format-14)
+	$(Q)$(CLANG_FORMAT) -i $(FORMATTED)
+
+check-format:  ## say which C files are not formatted
+	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
+
+tidy:  ## static analysis of preload/ and tools/ (clang-tidy-14)
+	$(Q)$(CLANG_TIDY) --quiet $(PRELOAD) $(TOOLS) -- $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
+
+install: all  ## install under $(DESTDIR)$(PREFIX)
+	install -D -m 644 $(BUILD)/libljtrim.so '$(DESTDIR)$(PREFIX)/lib/libljtrim.so'
+	install -D -m 755 $(BUILD)/ljtrim '$(DESTDIR)$(PREFIX)/bin/ljtrim'
+	$(if $(MAN_PAGES),install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' $(MAN_PAGES))
+
+uninstall:  ## remove what install has put there
+	rm -f '$(DESTDIR)$(PREFIX)/lib/libljtrim.so' '$(DESTDIR)$(PREFIX)/bin/ljtrim' \
+	    $(patsubst docs/%,'$(DESTDIR)$(PREFIX)/share/man/man1/%',$(MAN_PAGES))
+
+clean:  ## remove everything that was built
+	rm -rf $(BUILD)
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*##* \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n '3,/^$$/s/^# //p' $(firstword $(MAKEFILE_LIST))
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
