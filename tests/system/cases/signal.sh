@@ -1,0 +1,44 @@
+# SIGUSR2 asks for statistics.
+
+test_luajit_dumps_statistics_and_lives() {
+	local size
+	need_library
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 light "$TEST_DIR/finish"
+	wait_until 30 grep -q '^trough' out || fail "no trough: $(cat out err)"
+	wait_until 10 has_reclaimer "$pid" || fail "no reclaimer"
+	kill -USR2 "$pid"
+	wait_until 3 test -s err || fail "no dump"
+	sleep 0.3
+	size=$(wc -l <err)
+	grep -q 'page floor' err || fail "no page floor in the dump: $(head -n 3 err)"
+	grep -q purged err || fail "no purged bytes in the dump"
+	kill -USR2 "$pid"
+	sleep 1
+	expect_at_least "$(wc -l <err)" $((2 * size - 2)) "lines after two dumps"
+	touch finish
+	wait "$pid" || fail "luajit ended with status $?"
+	grep -q '^verified 200' out || fail "survivors were not verified"
+}
+
+test_many_signals_do_no_harm() {
+	need_library
+	start "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 6
+	sleep 0.3 # until the arena has grown; an early signal is the default action's, as without the library
+	wait_until 5 has_reclaimer "$pid" || fail "no reclaimer"
+	while kill -USR2 "$pid" 2>/dev/null && is_running "$pid"; do sleep 0.01; done
+	wait "$pid" || fail "luajit ended with status $?"
+	"$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 6 >plain.out
+	cmp plain.out out || fail "different output"
+}
+
+test_own_handler_of_the_host_still_runs() {
+	need_library
+	start "$(host own_handler)"
+	finish_with_dump
+}
+
+# Like finish, but the dump is welcome.
+finish_with_dump() {
+	wait "$pid" || fail "the host ended with status $?: $(tail -n 2 err)"
+	grep -q 'page floor' err || fail "no dump beside the host's handler: $(head -n 3 err)"
+}

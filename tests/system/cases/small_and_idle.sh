@@ -1,0 +1,40 @@
+# A state that stays small costs no thread; a reclaimer with nothing to do sleeps.
+
+test_small_luajit_has_no_thread() {
+	start "$LUAJIT" -e 'local p = require("process"); print("ready"); io.flush(); for i = 1, 200 do p.sleep_ms(10) end'
+	wait_until 5 grep -q ready out || fail "not ready"
+	sleep 1
+	expect_equal "$(status_of "$pid" Threads)" 1 "threads"
+	finish
+}
+
+test_grown_luajit_has_a_thread_that_sleeps_when_idle() {
+	local task before after
+	need_library
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 idle "$TEST_DIR/finish"
+	wait_until 30 grep -q '^trough' out || fail "no trough: $(cat out err)"
+	wait_until 5 has_reclaimer "$pid" || fail "no thread named ljtrim"
+	wait_until 15 rss_below "$pid" 25000 || fail "RSS did not fall: $(rss_kb "$pid") KiB"
+	sleep 5 # what is left of the decay
+	task=$(reclaimer_of "$pid")
+	before=$(status_of "$pid/task/$task" voluntary_ctxt_switches)
+	sleep 3
+	after=$(status_of "$pid/task/$task" voluntary_ctxt_switches)
+	expect_at_most $((after - before)) 4 "times it woke up in 3 s without anything to do"
+	expect_equal "$(status_of "$pid" Threads)" 2 "threads"
+	touch finish
+	finish
+}
+
+test_thread_blocks_the_signals_of_the_host() {
+	local task blocked
+	need_library
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 idle "$TEST_DIR/finish"
+	wait_until 20 has_reclaimer "$pid" || fail "no thread named ljtrim"
+	task=$(reclaimer_of "$pid")
+	blocked=$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$pid/task/$task/status")
+	# HUP 1, INT 2, USR1 10, USR2 12, ALRM 14, TERM 15, CHLD 17
+	expect_equal "$((16#$blocked & 0x16a03))" "$((0x16a03))" "signals that the reclaimer blocks"
+	touch finish
+	finish
+}

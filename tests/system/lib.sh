@@ -1,0 +1,130 @@
+# What the system tests share. Read by every test's own shell, which runs in the test's directory under set -eu.
+
+### Verdicts
+
+# fail WHY: ends the test. The first reason is the one that is told.
+fail() {
+	[ -s "$TEST_DIR/reason" ] || printf '%s\n' "$*" >"$TEST_DIR/reason"
+	echo "FAILED: $*"
+	exit 1
+}
+
+skip() {
+	printf '%s\n' "$*" >"$TEST_DIR/reason"
+	exit 77
+}
+
+need_library() { [ -n "$LJT_SO" ] || skip "nothing is preloaded"; }
+need_command() { command -v "$1" >/dev/null || skip "$1 is not installed"; }
+
+### Processes under test
+
+# Works all the time: purges begin as soon as there is something to purge.
+EAGER=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100)
+LUAJIT=$(command -v luajit || true)
+started=()
+
+# with_library [VARIABLE=VALUE ...] COMMAND [ARG ...]: runs a command with libljtrim preloaded.
+with_library() { env ${LJT_SO:+LD_PRELOAD="$LJT_SO"} "$@"; }
+
+# start [VARIABLE=VALUE ...] COMMAND [ARG ...]: the same in the background; sets $pid; output goes to out and err.
+start() {
+	env ${LJT_SO:+LD_PRELOAD="$LJT_SO"} "$@" >out 2>err &
+	pid=$!
+	started+=("$pid")
+}
+
+start_plain() { LJT_SO='' start "$@"; }
+
+# finish: waits for what start started, and demands that it succeeded in silence.
+finish() {
+	local status=0
+	wait "$pid" || status=$?
+	[ $status = 0 ] || fail "the host ended with status $status: $(tail -n 3 err)"
+	expect_silence err
+}
+
+# run_host [VARIABLE=VALUE ...] COMMAND [ARG ...]: start and finish in one.
+run_host() {
+	start "$@"
+	finish
+	cat out
+}
+
+# host NAME: the path of one of our small hosts.
+host() { echo "$LJT_HOSTS/$1"; }
+
+on_exit() {
+	local p
+	for p in "${started[@]}"; do kill -KILL "$p" 2>/dev/null || true; done
+	if declare -F stop_nginx >/dev/null; then stop_nginx; fi
+}
+trap on_exit EXIT
+trap 'exit 143' TERM INT
+
+### Expectations
+
+# expect_silence FILE: libljtrim has nothing to say when all is well.
+expect_silence() {
+	if grep -q 'ljtrim:' "$1"; then
+		fail "the library spoke: $(grep -m1 'ljtrim:' "$1")"
+	fi
+}
+
+# expect_quiet_but FILE MAXIMUM: some occasions deserve a line, none deserves more than MAXIMUM.
+expect_quiet_but() {
+	local lines
+	lines=$(grep -c 'ljtrim:' "$1") || true
+	[ "$lines" -le "$2" ] || fail "$lines lines from the library, at most $2 expected: $(grep -m1 'ljtrim:' "$1")"
+}
+
+expect_equal() { [ "$1" = "$2" ] || fail "$3: '$1', '$2' expected"; }
+expect_at_most() { [ "$1" -le "$2" ] || fail "$3: $1, at most $2 expected"; }
+expect_at_least() { [ "$1" -ge "$2" ] || fail "$3: $1, at least $2 expected"; }
+
+# wait_until SECONDS COMMAND [ARG ...]: true as soon as the command is.
+wait_until() {
+	local deadline=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -le $deadline ] || return 1
+		sleep 0.05
+	done
+}
+
+### What /proc tells
+
+# status_of PID FIELD: a field of /proc/PID/status without its unit; nothing when the process is gone.
+status_of() { sed -n "s/^$2:[[:space:]]*\([0-9]*\).*/\1/p" "/proc/$1/status" 2>/dev/null || true; }
+rss_kb() { status_of "$1" VmRSS; }
+
+rss_below() {
+	local now
+	now=$(rss_kb "$1")
+	[ -n "$now" ] && [ "$now" -lt "$2" ]
+}
+
+is_running() {
+	[ -e "/proc/$1/status" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
+}
+is_gone() { ! is_running "$1"; }
+
+# reclaimer_of PID: the number of the thread named ljtrim, if there is one.
+reclaimer_of() {
+	local task
+	for task in "/proc/$1/task"/*; do
+		if [ "$(cat "$task/comm" 2>/dev/null)" = ljtrim ]; then
+			basename "$task"
+			return
+		fi
+	done
+}
+has_reclaimer() { [ -n "$(reclaimer_of "$1")" ]; }
+
+# page_floor_kb PID: the page floor of all arenas together, told by an independent walk of the heap.
+page_floor_kb() {
+	[ -x "$LJT_TOOL" ] || return 1
+	"$LJT_TOOL" inspect "$1" --json 2>/dev/null |
+		awk 'BEGIN { RS = "[,{}]" } /"page_floor"/ { sub(/.*:[[:space:]]*/, ""); if ($0 > most) most = $0 }
+		     END { if (most) printf "%d\n", most / 1024; else exit 1 }'
+}
