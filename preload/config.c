@@ -253,12 +253,22 @@ static unsigned distance(const char *a, size_t a_len, const char *b)
     return row[b_len];
 }
 
+/* Whether a name was left at an underscore: DECAY for DECAY_MS, MAX_CPU for MAX_CPU_PCT. */
+static bool is_beginning(const char *name, size_t length, const char *whole)
+{
+    size_t i = 0;
+
+    while (i < length && whole[i] != 0 && upper(name[i]) == whole[i])
+        i++;
+    return length > 0 && i == length && whole[i] == '_';
+}
+
 static void complain_unknown(struct complaints *c, const char *name, size_t length)
 {
     char buf[LJT_CONFIG_LINE_MAX + 1], shown[COMPLAINT_VALUE + 2];
     struct ljt_text line = LJT_TEXT(buf), cut = LJT_TEXT(shown);
     const char *closest = NULL;
-    unsigned least = 1 + (unsigned)(length - PREFIX_LENGTH) / 4; /* "LOGS" may lack 2 steps, "INTERVAL" 3 */
+    unsigned least = 1 + (unsigned)(length - PREFIX_LENGTH) / 4; /* a longer name may lack more */
 
     if (!complain_more(c))
         return;
@@ -266,6 +276,8 @@ static void complain_unknown(struct complaints *c, const char *name, size_t leng
     for (size_t i = 0; i < ljt_config_option_count; i++) {
         const char *candidate = ljt_config_options[i].name;
         unsigned d = distance(name + PREFIX_LENGTH, length - PREFIX_LENGTH, candidate + PREFIX_LENGTH);
+        if (is_beginning(name + PREFIX_LENGTH, length - PREFIX_LENGTH, candidate + PREFIX_LENGTH))
+            d = 1;
         if (d < least) {
             least = d;
             closest = candidate;

@@ -61,17 +61,10 @@ static bool read_size(const char *text, uint64_t *value)
     if (!read_digits(&text, value))
         return false;
     switch (upper(*text)) {
-    case 'K':
-        shift = 10;
-        break;
-    case 'M':
-        shift = 20;
-        break;
-    case 'G':
-        shift = 30;
-        break;
-    default:
-        break;
+    case 'K': shift = 10; break;
+    case 'M': shift = 20; break;
+    case 'G': shift = 30; break;
+    default: break;
     }
     if (shift > 0)
         text++;
@@ -248,10 +241,8 @@ int ljt_config_parse(const struct ljt_config_option *option, const char *value, 
             return -EINVAL;
         *(double *)field = (double)number / 1e6;
         return 0;
-    case LJT_CONFIG_SIGNAL:
-        return read_signal(value, field) ? 0 : -EINVAL;
-    case LJT_CONFIG_PATH:
-        return read_path(value, field) ? 0 : -EINVAL;
+    case LJT_CONFIG_SIGNAL: return read_signal(value, field) ? 0 : -EINVAL;
+    case LJT_CONFIG_PATH: return read_path(value, field) ? 0 : -EINVAL;
     }
     return -EINVAL;
 }
@@ -274,14 +265,13 @@ static void write_words(const struct ljt_config_option *option, unsigned value, 
 
 static void write_size(uint64_t bytes, struct ljt_text *out)
 {
-    const char *suffix = "\0K\0M\0G"; /* strings of at most one character, two bytes apart */
+    static const char *const suffixes[] = {"", "K", "M", "G"};
+    unsigned i = 0;
 
-    while (bytes > 0 && bytes % 1024 == 0 && *suffix != 'G') {
+    for (; bytes > 0 && bytes % 1024 == 0 && i < 3; i++)
         bytes /= 1024;
-        suffix += 2;
-    }
     ljt_text_unsigned(out, bytes);
-    ljt_text_string(out, suffix);
+    ljt_text_string(out, suffixes[i]);
 }
 
 static void write_decimal(double value, struct ljt_text *out)
@@ -317,28 +307,16 @@ void ljt_config_value(const struct ljt_config_option *option, const struct ljt_c
     unsigned word;
 
     switch (option->kind) {
-    case LJT_CONFIG_BOOL:
-        ljt_text_signed(out, *(const int *)field);
-        break;
+    case LJT_CONFIG_BOOL: ljt_text_signed(out, *(const int *)field); break;
     case LJT_CONFIG_WORD:
     case LJT_CONFIG_FLAGS:
         memcpy(&word, field, sizeof(word));
         write_words(option, word, out);
         break;
-    case LJT_CONFIG_NUMBER:
-        ljt_text_unsigned(out, *(const uint64_t *)field);
-        break;
-    case LJT_CONFIG_SIZE:
-        write_size(*(const uint64_t *)field, out);
-        break;
-    case LJT_CONFIG_DECIMAL:
-        write_decimal(*(const double *)field, out);
-        break;
-    case LJT_CONFIG_SIGNAL:
-        write_signal(*(const int *)field, out);
-        break;
-    case LJT_CONFIG_PATH:
-        ljt_text_string(out, *(const char *)field ? field : "stderr");
-        break;
+    case LJT_CONFIG_NUMBER: ljt_text_unsigned(out, *(const uint64_t *)field); break;
+    case LJT_CONFIG_SIZE: write_size(*(const uint64_t *)field, out); break;
+    case LJT_CONFIG_DECIMAL: write_decimal(*(const double *)field, out); break;
+    case LJT_CONFIG_SIGNAL: write_signal(*(const int *)field, out); break;
+    case LJT_CONFIG_PATH: ljt_text_string(out, *(const char *)field ? field : "stderr"); break;
     }
 }

@@ -28,22 +28,32 @@ enum { PREFIX_LENGTH = sizeof(PREFIX) - 1 };
 
 /* ---- Writing ---- */
 
-/* Tries of one write that signals interrupt, and waits for a reader that does not keep up. */
-enum { WRITE_TRIES = 100, WAITS = 10, WAIT_MS = 10 };
+/* How often a write is tried again that signals interrupt, and how long a reader may hold up one dump. */
+enum { WRITE_TRIES = 100, WAIT_MS = 1000 };
 
-/* Waits until fd takes more, at most WAIT_MS. */
-static void wait_writable(int fd)
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Waits until fd takes more. False where that is not before `end`, in ms. */
+static bool wait_writable(int fd, int64_t end)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
-    struct timespec limit = {.tv_nsec = WAIT_MS * 1000000L};
+    int64_t left = end - now_ms();
+    struct timespec limit = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
 
-    syscall(SYS_ppoll, &p, 1, &limit, NULL, 0);
+    return left > 0 && (syscall(SYS_ppoll, &p, 1, &limit, NULL, 0) > 0 || errno == EINTR);
 }
 
 /* One write, or as many as it takes (within bounds) where `whole` is true. 0, or the errno of failure. */
 static int write_some(int fd, const char *buf, size_t len, bool whole)
 {
-    int tries = WRITE_TRIES, waits = WAITS;
+    int tries = WRITE_TRIES;
+    int64_t end = 0; /* set when the reader first is behind */
 
     while (len > 0) {
         long n = syscall(SYS_write, fd, buf, len);
@@ -54,8 +64,10 @@ static int write_some(int fd, const char *buf, size_t len, bool whole)
                 return 0;
         } else if (n < 0 && errno == EINTR && tries-- > 0) {
             continue;
-        } else if (n < 0 && errno == EAGAIN && whole && waits-- > 0) {
-            wait_writable(fd);
+        } else if (n < 0 && errno == EAGAIN && whole) {
+            end = end ? end : now_ms() + WAIT_MS;
+            if (!wait_writable(fd, end))
+                return EAGAIN;
         } else {
             return n < 0 ? errno : EIO;
         }
@@ -167,35 +179,17 @@ static void write_reason(struct ljt_text *out, int error)
 {
     switch (error) {
     case EACCES:
-    case EPERM:
-        ljt_text_string(out, "permission denied");
-        break;
-    case EISDIR:
-        ljt_text_string(out, "it is a directory");
-        break;
-    case ELOOP:
-        ljt_text_string(out, "it is a symbolic link");
-        break;
+    case EPERM: ljt_text_string(out, "permission denied"); break;
+    case EISDIR: ljt_text_string(out, "it is a directory"); break;
+    case ELOOP: ljt_text_string(out, "it is a symbolic link"); break;
     case EMFILE:
-    case ENFILE:
-        ljt_text_string(out, "too many open files");
-        break;
-    case ENAMETOOLONG:
-        ljt_text_string(out, "the path is too long");
-        break;
+    case ENFILE: ljt_text_string(out, "too many open files"); break;
+    case ENAMETOOLONG: ljt_text_string(out, "the path is too long"); break;
     case ENOENT:
-    case ENOTDIR:
-        ljt_text_string(out, "no such directory");
-        break;
-    case ENOSPC:
-        ljt_text_string(out, "no space left");
-        break;
-    case ENXIO:
-        ljt_text_string(out, "nobody reads the pipe");
-        break;
-    case EROFS:
-        ljt_text_string(out, "read-only file system");
-        break;
+    case ENOTDIR: ljt_text_string(out, "no such directory"); break;
+    case ENOSPC: ljt_text_string(out, "no space left"); break;
+    case ENXIO: ljt_text_string(out, "nobody reads the pipe"); break;
+    case EROFS: ljt_text_string(out, "read-only file system"); break;
     default:
         ljt_text_string(out, "error ");
         ljt_text_signed(out, error);
@@ -296,7 +290,7 @@ static void log_line(const char *format, va_list args)
         size_t len = (size_t)n;
         if (len >= room) {
             len = room - 1;
-            memcpy(line + sizeof(line) - 4, "...", 3);
+            memset(line + sizeof(line) - 4, '.', 3);
         }
         len += PREFIX_LENGTH;
         for (size_t i = PREFIX_LENGTH; i < len; i++)

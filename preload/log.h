@@ -47,7 +47,7 @@ void ljt_log_once(struct ljt_once *once, enum ljt_log_level level, const char *f
 
 /*
  * A whole buffer as it is, whatever the level: a dump. Goes on after short writes; where the reader does not
- * keep up, gives up after a tenth of a second. len may be 0.
+ * keep up, gives up after a second. len may be 0.
  */
 void ljt_log_raw(const char *buf, size_t len);
 
