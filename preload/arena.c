@@ -1,0 +1,436 @@
+#include "arena.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "config.h"
+#include "kernel.h"
+#include "log.h"
+#include "reclaim.h"
+#include "signals.h"
+
+struct ljt_arena ljt_arenas[LJT_GATES];
+_Atomic unsigned ljt_arena_slots;
+
+/* An arena is worth a thread from here on. */
+#define WORTH_A_RECLAIMER ((size_t)2 << 20)
+
+/* ---- Candidates: guarded by the registry lock ---- */
+
+#define CANDIDATES 64
+
+/*
+ * A mapping that may be the first of an arena. It stays a candidate while its memory could still become a VM:
+ * a state that is being set up on another thread, or one that has not grown.
+ */
+struct candidate {
+    uintptr_t base; /* 0: empty */
+    struct ljt_module *module;
+};
+
+static struct candidate candidates[CANDIDATES];
+static unsigned next_candidate; /* the oldest is overwritten */
+
+/* GG_State is 5 to 8 KiB; it is the first allocation of its arena. */
+#define GG_MIN ((size_t)1 << 10)
+#define GG_MAX ((size_t)32 << 10)
+
+/* What a light check has read of it; static, since a host's stack may be small. */
+static unsigned char gg_copy[GG_MAX];
+
+enum verdict { NOT_A_VM, TOO_YOUNG, A_VM };
+
+struct vm {
+    uintptr_t state, gg;
+    uintptr_t place; /* &g->allocf */
+    ljt_alloc_fn *allocf;
+};
+
+/* Reads without ever faulting: the mapping may have gone in a way that did not pass by us. */
+static bool peek(void *to, uintptr_t from, size_t len)
+{
+    return ljt_kernel.peek(to, (const void *)from, len) == (ssize_t)len;
+}
+
+/*
+ * The light check. The VM may be running on another thread meanwhile: everything read is a hint, but for what
+ * never changes after lua_newstate (the chunk sizes, GG_State's place, allocd), and the proof comes later.
+ */
+static enum verdict check_candidate(const struct candidate *c, struct vm *vm)
+{
+    struct {
+        size_t prev_foot, head;
+        struct ljt_lj_state m;
+    } arena;
+    if (!peek(&arena, c->base, sizeof(arena)))
+        return NOT_A_VM;
+    if (arena.head == 0)
+        return TOO_YOUNG;
+    if (!ljt_lj_head_is_state(arena.head))
+        return NOT_A_VM;
+
+    vm->state = c->base + LJT_LJ_MEM_OFFSET;
+    uintptr_t gg_chunk = c->base + ljt_lj_head_size(arena.head);
+    size_t gg_words[2];
+    if (!peek(gg_words, gg_chunk, sizeof(gg_words)))
+        return NOT_A_VM;
+    size_t gg_size = ljt_lj_head_size(gg_words[1]);
+    if (!ljt_lj_head_cinuse(gg_words[1]) || gg_size < GG_MIN || gg_size > GG_MAX ||
+        gg_chunk + gg_size > c->base + LJT_LJ_GRANULARITY)
+        return TOO_YOUNG; /* GG_State not allocated yet */
+    vm->gg = gg_chunk + LJT_LJ_MEM_OFFSET;
+    size_t gg_len = gg_size - LJT_LJ_MEM_OFFSET;
+    if (!peek(gg_copy, vm->gg, gg_len))
+        return NOT_A_VM;
+
+    /* allocf, allocd: two adjacent words of global_State, whose offset differs between versions. */
+    unsigned found = 0;
+    uintptr_t lo = atomic_load_explicit(&c->module->text_lo, memory_order_relaxed);
+    uintptr_t hi = atomic_load_explicit(&c->module->text_hi, memory_order_relaxed);
+    for (size_t at = 0; at + 16 <= gg_len; at += 8) {
+        uintptr_t word[2];
+        memcpy(word, gg_copy + at, sizeof(word));
+        if (word[1] != vm->state || word[0] < lo || word[0] >= hi)
+            continue;
+        vm->place = vm->gg + at;
+        vm->allocf = (ljt_alloc_fn *)word[0];
+        found++;
+    }
+    if (found != 1)
+        return TOO_YOUNG; /* not set up yet, or its allocator is not this module's: a host's own */
+    bool grown = arena.m.seg.next != NULL || arena.m.seg.size > LJT_LJ_GRANULARITY;
+    return grown ? A_VM : TOO_YOUNG;
+}
+
+static struct ljt_arena *take_slot(void)
+{
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_relaxed);
+    for (unsigned i = 0; i < LJT_GATES; i++) {
+        struct ljt_arena *a = &ljt_arenas[i];
+        int state = atomic_load_explicit(&a->state, memory_order_acquire);
+        /* DEAD: the last epilogue that could write to the slot has run if busy is even. */
+        bool idle = (atomic_load_explicit(&ljt_gates[i].busy, memory_order_acquire) & 1) == 0;
+        if (state != LJT_ARENA_FREE && !(state == LJT_ARENA_DEAD && idle))
+            continue;
+        if (state == LJT_ARENA_DEAD && ljt_reclaim_uses(i))
+            continue;
+        ljt_shadow_drop(&a->shadow);
+        memset(&a->work, 0, sizeof(a->work));
+        memset(&a->stats, 0, sizeof(a->stats));
+        memset(&a->pace, 0, sizeof(a->pace));
+        a->slot = i;
+        if (i >= slots)
+            atomic_store_explicit(&ljt_arena_slots, i + 1, memory_order_release);
+        return a;
+    }
+    return NULL;
+}
+
+static uint32_t live(void)
+{
+    return LJT_WANT_LIVE | (ljt_reclaim_fenced() ? LJT_WANT_FENCED : 0);
+}
+
+/* Sets the gate. The VM may be running on another thread; from this store on its calls come through us. */
+static void adopt(const struct candidate *c, const struct vm *vm)
+{
+    static struct ljt_once full;
+    struct ljt_arena *a = take_slot();
+    if (a == NULL) {
+        ljt_log_once(&full, LJT_LOG_WARN, "more than %d Lua VMs at a time; further ones are left alone", LJT_GATES);
+        return;
+    }
+    a->m = (struct ljt_lj_state *)vm->state;
+    a->gg = (void *)vm->gg;
+    a->module = c->module;
+    a->allocf = vm->allocf;
+    a->place = (_Atomic(ljt_alloc_fn *) *)vm->place;
+    a->gc_total = (const void *)(vm->place + 16);
+    a->gc_width = 0;
+
+    struct ljt_gate *g = &ljt_gates[a->slot];
+    g->allocf = a->allocf;
+    g->gg = a->gg;
+    atomic_store_explicit(&a->state, LJT_ARENA_GATED, memory_order_release);
+    atomic_store_explicit(&ljt_wiped.word[a->slot].want, live() | LJT_WANT_PROVE, memory_order_release);
+    ljt_alloc_fn *expected = a->allocf;
+    if (!atomic_compare_exchange_strong_explicit(a->place, &expected, ljt_gate_trampoline(a->slot),
+                                                 memory_order_release, memory_order_relaxed)) {
+        atomic_store_explicit(&ljt_wiped.word[a->slot].want, 0, memory_order_relaxed);
+        atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
+    }
+}
+
+static void check_candidates(const struct ljt_module *module)
+{
+    for (unsigned i = 0; i < CANDIDATES; i++) {
+        struct candidate *c = &candidates[i];
+        if (c->base == 0 || c->module != module)
+            continue;
+        struct vm vm;
+        enum verdict verdict = check_candidate(c, &vm);
+        if (verdict == A_VM)
+            adopt(c, &vm);
+        if (verdict != TOO_YOUNG)
+            c->base = 0;
+    }
+}
+
+static void add_candidate(uintptr_t base, struct ljt_module *module)
+{
+    unsigned i = 0;
+    while (i < CANDIDATES && candidates[i].base != 0)
+        i++;
+    if (i == CANDIDATES)
+        i = next_candidate++ % CANDIDATES;
+    candidates[i] = (struct candidate){base, module};
+}
+
+/* ---- The mmap hooks ---- */
+
+static bool in_call(unsigned slot)
+{
+    return (atomic_load_explicit(&ljt_gates[slot].busy, memory_order_relaxed) & 1) != 0;
+}
+
+void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
+{
+    bool first = len == LJT_LJ_GRANULARITY;
+    struct ljt_module *module = ljt_module_find(pc);
+    if (module == NULL && !first)
+        return;
+    ljt_lock_acquire(&ljt_wiped.registry);
+    if (first)
+        module = ljt_module_resolve(pc);
+    if (module != NULL) {
+        check_candidates(module);
+        if (first)
+            add_candidate(addr, module);
+    }
+    ljt_lock_release(&ljt_wiped.registry);
+    if (module == NULL)
+        return;
+    if (module->exports_lua)
+        ljt_log_deferred();
+    atomic_fetch_add_explicit(&module->mapped, len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
+
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+    for (unsigned i = 0; i < slots; i++) {
+        struct ljt_arena *a = &ljt_arenas[i];
+        if (!ljt_arena_is(a, LJT_ARENA_ARMED) || a->module != module || !in_call(i))
+            continue;
+        if (a->work.claims > 0 && len <= 2 * LJT_LJ_GRANULARITY)
+            atomic_fetch_add_explicit(&a->stats.crowded, 1, memory_order_relaxed);
+        if (!ljt_reclaim_started())
+            atomic_fetch_or_explicit(&ljt_wiped.word[i].want, LJT_WANT_START, memory_order_release);
+    }
+}
+
+/* Is memory of a going away without its VM having closed? Then the host had taken the gate away before. */
+static bool loses_memory(const struct ljt_arena *a, uintptr_t addr, size_t len)
+{
+    if ((uintptr_t)a->m - addr < len)
+        return true;
+    for (unsigned i = 0; i < a->work.claims; i++)
+        if ((uintptr_t)a->work.ledger[i].chunk - addr < len)
+            return true;
+    return false;
+}
+
+void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
+{
+    struct ljt_module *module = ljt_module_find(pc);
+    if (module == NULL)
+        return;
+    atomic_fetch_sub_explicit(&module->mapped, len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
+
+    ljt_lock_acquire(&ljt_wiped.registry);
+    for (unsigned i = 0; i < CANDIDATES; i++)
+        if (candidates[i].base - addr < len)
+            candidates[i].base = 0;
+    ljt_lock_release(&ljt_wiped.registry);
+
+    /* In a gated call lj_alloc unmaps what no chunk in use touches: only who comes without the gate matters. */
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+    for (unsigned i = 0; i < slots; i++) {
+        struct ljt_arena *a = &ljt_arenas[i];
+        int state = atomic_load_explicit(&a->state, memory_order_acquire);
+        if ((state != LJT_ARENA_GATED && state != LJT_ARENA_ARMED && state != LJT_ARENA_LOST) || in_call(i) ||
+            a->module != module || !loses_memory(a, addr, len))
+            continue;
+        ljt_lock_acquire(&ljt_wiped.word[i].life);
+        bool state_goes = (uintptr_t)a->m - addr < len;
+        atomic_store_explicit(&a->state, state_goes ? LJT_ARENA_DEAD : LJT_ARENA_LOST, memory_order_release);
+        ljt_lock_release(&ljt_wiped.word[i].life);
+    }
+}
+
+void ljt_arena_remapped(uintptr_t old_addr, size_t old_len, size_t new_len, uintptr_t pc)
+{
+    (void)old_addr;
+    struct ljt_module *module = ljt_module_find(pc);
+    if (module == NULL)
+        return;
+    atomic_fetch_add_explicit(&module->mapped, new_len - old_len, memory_order_relaxed);
+    atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
+}
+
+/* ---- The gate's slow path ---- */
+
+/* Takes the gate away again, on the mutator's own thread. */
+static void refuse(struct ljt_arena *a, const char *why)
+{
+    static struct ljt_once once;
+    ljt_log_once(&once, LJT_LOG_WARN, "a Lua VM's heap could not be proven (%s); it is left alone", why);
+    ljt_alloc_fn *gate = ljt_gate_trampoline(a->slot);
+    atomic_compare_exchange_strong_explicit(a->place, &gate, a->allocf, memory_order_release,
+                                            memory_order_relaxed);
+    atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
+}
+
+/*
+ * gc.total counts what the VM asked for: at most what the chunks in use hold, and at least half of it, since a
+ * chunk of 32 bytes serves requests down to 1 byte but a GC object has 16 and more. Direct blocks come on top.
+ */
+static unsigned proven_gc_width(const struct ljt_arena *a, const struct ljt_heap_census *census)
+{
+    size_t arena_mapped = census->mapped;
+    size_t module_mapped = atomic_load_explicit(&a->module->mapped, memory_order_relaxed);
+    size_t direct = module_mapped > arena_mapped ? module_mapped - arena_mapped : 0;
+    uint64_t wide;
+    uint32_t narrow;
+    memcpy(&wide, a->gc_total, sizeof(wide));
+    memcpy(&narrow, a->gc_total, sizeof(narrow));
+    if (wide >= census->live / 4 && wide <= census->live + direct)
+        return 8;
+    if (narrow >= census->live / 4 && narrow <= census->live + direct)
+        return 4;
+    return 0;
+}
+
+void ljt_arena_prove(unsigned slot)
+{
+    struct ljt_arena *a = &ljt_arenas[slot];
+    if (!ljt_arena_is(a, LJT_ARENA_GATED))
+        return;
+    struct ljt_heap_census census;
+    enum ljt_heap_fault fault = ljt_heap_prove(a->m, &census);
+    if (fault != LJT_HEAP_OK) {
+        refuse(a, ljt_heap_fault_text(fault));
+        return;
+    }
+    a->gc_width = proven_gc_width(a, &census);
+    ljt_module_pin(a->module);
+    ljt_log_deferred();
+    ljt_signals_install();
+    atomic_store_explicit(&a->state, LJT_ARENA_ARMED, memory_order_release);
+    ljt_arena_consider_start(slot);
+}
+
+void ljt_arena_consider_start(unsigned slot)
+{
+    struct ljt_arena *a = &ljt_arenas[slot];
+    size_t mapped = 0;
+    for (const struct ljt_lj_segment *s = &a->m->seg; s != NULL; s = s->next)
+        mapped += s->size;
+    if (mapped >= WORTH_A_RECLAIMER)
+        ljt_reclaim_start();
+    else if (ljt_reclaim_started())
+        ljt_reclaim_wake();
+}
+
+/*
+ * The first call of this VM in a forked child. The heap is a copy that was made while no unit ran; the claims in
+ * the ledger are ours to give back, on this thread, at once. Looks start afresh.
+ */
+void ljt_arena_reborn(unsigned slot)
+{
+    struct ljt_arena *a = &ljt_arenas[slot];
+    uint32_t want = live();
+    if (ljt_arena_is(a, LJT_ARENA_GATED)) {
+        want |= LJT_WANT_PROVE;
+    } else if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
+        if (a->work.claims > 0)
+            ljt_unit_hand_back_all(a);
+        memset(&a->stats, 0, sizeof(a->stats));
+        memset(&a->pace, 0, sizeof(a->pace));
+        want |= LJT_WANT_START;
+    }
+    uint32_t wiped = 0;
+    atomic_compare_exchange_strong_explicit(&ljt_wiped.word[slot].want, &wiped, want, memory_order_acq_rel,
+                                            memory_order_relaxed);
+}
+
+bool ljt_arena_owns(unsigned slot, const void *ud)
+{
+    const struct ljt_arena *a = &ljt_arenas[slot];
+    int state = atomic_load_explicit(&a->state, memory_order_relaxed);
+    return ud == a->m && state != LJT_ARENA_FREE && state != LJT_ARENA_DEAD;
+}
+
+/* What lj_alloc_destroy does, in its order: a segment's record lies in the segment itself. */
+static void destroy(struct ljt_lj_state *m, struct ljt_module *module)
+{
+    int saved = errno;
+    struct ljt_lj_segment *s = &m->seg;
+    while (s != NULL) {
+        uintptr_t base = s->base;
+        size_t size = s->size;
+        s = s->next;
+        ljt_kernel.munmap((void *)base, size);
+        atomic_fetch_sub_explicit(&module->mapped, size, memory_order_relaxed);
+    }
+    atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
+    errno = saved;
+}
+
+void ljt_arena_close(unsigned slot)
+{
+    struct ljt_arena *a = &ljt_arenas[slot];
+    ljt_lock_acquire(&ljt_wiped.word[slot].life);
+    atomic_store_explicit(&a->state, LJT_ARENA_CLOSING, memory_order_release);
+    ljt_lock_release(&ljt_wiped.word[slot].life);
+    destroy(a->m, a->module);
+    atomic_store_explicit(&ljt_wiped.word[slot].want, 0, memory_order_release);
+    atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
+}
+
+void ljt_arena_lose(struct ljt_arena *a, const char *why)
+{
+    atomic_store_explicit(&a->state, LJT_ARENA_LOST, memory_order_release);
+    if (a->work.claims == 0)
+        ljt_log(LJT_LOG_WARN, "a Lua VM is left alone from now on (%s)", why);
+    else
+        ljt_log(LJT_LOG_WARN, "a Lua VM is left alone from now on (%s); %zu KiB stay claimed", why,
+                a->work.claimed_bytes >> 10);
+}
+
+uint64_t ljt_arena_gc_total(const struct ljt_arena *a)
+{
+    if (a->gc_width == 8)
+        return __atomic_load_n((const uint64_t *)a->gc_total, __ATOMIC_RELAXED);
+    if (a->gc_width == 4)
+        return __atomic_load_n((const uint32_t *)a->gc_total, __ATOMIC_RELAXED);
+    return 0;
+}
+
+/* ---- Fork ---- */
+
+static bool registry_taken; /* by this thread, for a fork */
+
+void ljt_arena_fork_prepare(void)
+{
+    uint64_t start = ljt_kernel.now();
+    while (!(registry_taken = ljt_lock_try(&ljt_wiped.registry)) && ljt_kernel.now() - start < 10000000)
+        ;
+}
+
+void ljt_arena_fork_parent(void)
+{
+    if (registry_taken)
+        ljt_lock_release(&ljt_wiped.registry);
+    registry_taken = false;
+}

@@ -1,0 +1,122 @@
+/*
+ * arena: the VMs that we know, from the first mapping to the last.
+ *
+ * A VM's first mapping of 128 KiB makes it a candidate. When a LuaJIT maps again, candidates get a light check;
+ * one that passes and has grown is gated, by one word store into g->allocf. Its first gated call proves the heap
+ * on the VM's own thread: proven, the arena is armed; else the gate goes and one line says why. What can't be
+ * proven is left alone.
+ *
+ *     candidate --light check--> GATED --proof--> ARMED --GG_State freed--> CLOSING --> DEAD --> (slot FREE)
+ *                                  | refused              | allocf taken away, heap inconsistent
+ *                                  v                      v
+ *                                 DEAD                   LOST --its state unmapped, or GG_State freed--> DEAD
+ *
+ * The registry lock (ljt_wiped.registry) guards candidates, modules and the taking of free slots. The mmap hooks
+ * run while an arena is busy, so the lock is never held while waiting for busy.
+ */
+#ifndef LJT_ARENA_H
+#define LJT_ARENA_H
+
+#include "gate.h"
+#include "heap.h"
+#include "histogram.h"
+#include "module.h"
+#include "shadow.h"
+#include "unit.h"
+
+enum ljt_arena_state {
+    LJT_ARENA_FREE,
+    LJT_ARENA_GATED,
+    LJT_ARENA_ARMED,
+    LJT_ARENA_LOST,
+    LJT_ARENA_CLOSING,
+    LJT_ARENA_DEAD
+};
+
+/* Written by whoever runs a unit or by the reclaimer, never by both at once; read by the dump. */
+struct ljt_arena_stats {
+    uint64_t purged;          /* bytes given back to the kernel since the arena was armed */
+    uint64_t purge_calls;     /* system calls that took */
+    uint64_t refaults;        /* bytes purged that were resident again at a later look */
+    uint64_t looks;           /* complete ones */
+    uint64_t units[2];        /* by the mutator, by the reclaimer */
+    uint64_t withdrawn;       /* holds given up because a call was under way */
+    uint64_t descheduled;     /* holds during which the kernel took the processor from the reclaimer */
+    uint64_t unit_cpu;        /* ns that mutators have spent in units: counted into the CPU budget */
+    _Atomic uint64_t crowded; /* mappings made while claims were out: must stay 0 in a trough */
+    struct ljt_histogram waits; /* of a mutator in the gate's slow path, ns */
+    struct ljt_histogram holds; /* of the heap by the reclaimer, ns */
+    /* From the last look, in bytes. mapped = purgeable + floor. */
+    uint64_t mapped, resident, purgeable, live;
+    uint64_t segments;
+};
+
+struct ljt_arena {
+    unsigned slot;
+    _Atomic int state; /* enum ljt_arena_state */
+
+    /* Written when the slot is taken, constant until it is free again. */
+    struct ljt_lj_state *m;
+    void *gg;
+    struct ljt_module *module;
+    ljt_alloc_fn *allocf;           /* the original */
+    _Atomic(ljt_alloc_fn *) *place; /* &g->allocf */
+    const void *gc_total;           /* g->gc.total, GCSize */
+    unsigned gc_width;              /* its size: 8 (GC64), 4; 0 where the proof could not confirm it */
+
+    struct ljt_shadow shadow;
+    struct ljt_work work;
+    struct ljt_arena_stats stats;
+
+    /* The reclaimer's own. */
+    struct ljt_pace {
+        int stage;                 /* of reclaim.c */
+        bool posted;               /* a unit is posted */
+        bool settled;              /* nothing to do until busy moves */
+        bool wrapped;              /* the host put its own function in front of the gate: no holds */
+        uint64_t seq, seq_time;    /* busy, and when it was seen to change */
+        uint64_t look_seq;         /* busy when the last complete look began */
+        uint64_t next_look;        /* when the next may begin */
+        uint64_t excess_floor;     /* resident - live when the last look had nothing left to purge */
+        uint64_t look_started;
+        uint64_t claimed_in_look;
+        unsigned long map_events;  /* the module's, when the segments were listed */
+    } pace;
+};
+
+extern struct ljt_arena ljt_arenas[LJT_GATES];
+
+/* Slots ever used: the reclaimer and the hooks look at no others. */
+extern _Atomic unsigned ljt_arena_slots;
+
+/*
+ * The mmap hooks, after a mapping was made and before one goes. `pc` is the caller's return address. Cheap for
+ * callers that are no LuaJIT; errno is the hooks' business.
+ */
+void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc);
+void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc);
+void ljt_arena_remapped(uintptr_t old_addr, size_t old_len, size_t new_len, uintptr_t pc);
+
+/* The gate's slow path, on the mutator's thread, with busy set. */
+void ljt_arena_prove(unsigned slot);
+void ljt_arena_reborn(unsigned slot);         /* first call in a forked child */
+void ljt_arena_consider_start(unsigned slot); /* the arena has grown */
+void ljt_arena_close(unsigned slot);          /* GG_State is freed */
+bool ljt_arena_owns(unsigned slot, const void *ud);
+
+/* Leaves an arena alone from now on, with one line that says why. The caller has excluded the mutator or is it. */
+void ljt_arena_lose(struct ljt_arena *a, const char *why);
+
+/* What g->gc.total says, in bytes; 0 where it can't be trusted. The caller holds the arena's life lock. */
+uint64_t ljt_arena_gc_total(const struct ljt_arena *a);
+
+static inline bool ljt_arena_is(const struct ljt_arena *a, enum ljt_arena_state state)
+{
+    return atomic_load_explicit(&a->state, memory_order_acquire) == (int)state;
+}
+
+/* Fork handlers: the registry must not be copied in the middle of a change. */
+void ljt_arena_fork_prepare(void);
+void ljt_arena_fork_parent(void);
+
+#endif

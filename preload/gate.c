@@ -1,0 +1,275 @@
+#include "gate.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "arena.h"
+#include "kernel.h"
+#include "reclaim.h"
+#include "unit.h"
+
+/*
+ * The protocol
+ *
+ * Threads. The mutator: whichever thread is in the VM; one at a time, and the host orders one after the other.
+ * The reclaimer: one thread a process. The closer: a mutator that frees GG_State. Others: threads in the mmap
+ * hooks, which may gate a VM that runs elsewhere.
+ *
+ * Shared state.
+ *   field        written by                       read by     order
+ *   busy         mutator                          reclaimer   relaxed | 1 at entry, release at exit; acquire
+ *   want         reclaimer, mutator (slow path)   both        acquire in the fast path, all writes are RMW
+ *   the heap     whoever is inside                the same    by busy and want
+ *   the work     whoever runs the unit; the reclaimer, while none is posted           by REQUEST in want
+ *   the ledger   whoever runs the unit; read by the reclaimer while none is posted    by REQUEST in want
+ *   place        the host (lua_setallocf), us     reclaimer   checked before each unit of a hold
+ *   life         a lock: the reclaimer holds it while it touches the arena's memory (unit, purge, a hint), the
+ *                closer and the munmap hook take it before that memory goes away
+ *
+ * States of a slot (arena.h): FREE - GATED - ARMED - CLOSING - DEAD - FREE; ARMED - LOST - DEAD.
+ *
+ * Ordering. Entry stores busy|1, then loads want; a hold sets HOLD, then loads busy. Store then load on both
+ * sides: each needs a full fence between the two, or both could miss each other. The reclaimer executes the
+ * fence for both: membarrier interrupts every running thread of the process. Either the mutator's store came
+ * before it, then the reclaimer sees busy; or the mutator's load comes after it, then it sees HOLD. The
+ * compiler barrier keeps that order in the instructions. Where membarrier is missing FENCED is set for good and
+ * entry goes through the slow path, which has the fence.
+ *   The other orderings are real, on arm64 too: exit's release makes the mutator's writes to the heap visible
+ * to the reclaimer that reads busy even (acquire); release's RMW makes the reclaimer's visible to the mutator
+ * that reads want without HOLD (acquire). A posted unit goes the same way there and back.
+ *   Entry sets seq | 1, exit (seq | 1) + 1: a call that never returned (longjmp out of a signal handler, a
+ * forked child) can't invert the sense of busy for good. An unchanged busy says that nothing has happened.
+ *
+ * Who works. The reclaimer posts a unit; the mutator's next call does it. Only when busy has not moved for some
+ * milliseconds does the reclaimer hold the arena, for one unit of bounded length, and gives way: a waiting
+ * mutator makes it go back to asking.
+ *
+ * Fork. want, waiters and life are on pages that the kernel zeroes in the child (raw clone included). want == 0
+ * sends the child's first call into ljt_arena_reborn, on the only thread that can be in this VM. The prepare
+ * handler excludes holds, not claims: the ledger is ordinary memory and agrees with the heap whenever no unit
+ * runs. A unit run by the mutator can't be interrupted by a fork in that VM: it is the thread that would fork.
+ *
+ * Teardown. GG_State freed through the gate: the closer is inside (busy is odd), so no hold begins; one that
+ * began has ended before the slow path goes on. It takes life (a purge under way ends first), leaves ARMED, and
+ * unmaps the segments as lj_alloc_destroy would. The slot is used again when its state is DEAD and busy even.
+ *
+ * A claimed page may be purged because its chunk is in use for lj_alloc and unknown to the VM: nobody reads or
+ * writes its bytes but its header (c, c + 16), which neighbours change when they are freed; those are never
+ * purged. It can't be unmapped either: lj_alloc unmaps segments without chunks in use only, and trims above
+ * top. That holds until the hand-back, which comes after the last purge of the chunk returned, in program order
+ * of the reclaimer, through the same REQUEST or HOLD. What unmaps regardless of chunks, the closer and a host
+ * that took the gate away, takes life first.
+ */
+
+struct ljt_gate ljt_gates[LJT_GATES];
+
+struct ljt_wiped ljt_wiped; /* in .bss: anonymous memory, which alone can be wiped on fork */
+static bool wiped_by_kernel;
+
+/* How long a mutator spins before it sleeps, and the reclaimer between two looks at busy. */
+#define SPINS 100
+
+static inline void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* ---- The reclaimer's side ---- */
+
+static void clear_hold(struct ljt_gate_word *w)
+{
+    atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_HOLD, memory_order_release); /* pairs with entry */
+    if (atomic_load_explicit(&w->waiters, memory_order_seq_cst) != 0)
+        ljt_kernel.futex_wake((const volatile void *)&w->want, 1);
+    atomic_store_explicit(&ljt_wiped.holding, 0, memory_order_release);
+}
+
+bool ljt_gate_hold(unsigned slot, uint64_t patience)
+{
+    struct ljt_gate_word *w = &ljt_wiped.word[slot];
+    struct ljt_gate *g = &ljt_gates[slot];
+
+    atomic_store_explicit(&ljt_wiped.holding, 1, memory_order_seq_cst);
+    if (atomic_load_explicit(&ljt_wiped.forking, memory_order_seq_cst) != 0) {
+        atomic_store_explicit(&ljt_wiped.holding, 0, memory_order_release);
+        return false;
+    }
+    atomic_fetch_or_explicit(&w->want, LJT_WANT_HOLD, memory_order_seq_cst);
+    if (ljt_kernel_facts.membarrier)
+        ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+    else
+        atomic_thread_fence(memory_order_seq_cst);
+
+    uint64_t start = 0;
+    while ((atomic_load_explicit(&g->busy, memory_order_acquire) & 1) != 0) { /* pairs with exit */
+        uint64_t now = ljt_kernel.now();
+        if (start == 0)
+            start = now;
+        if (now - start > patience) {
+            clear_hold(w);
+            return false;
+        }
+        relax();
+    }
+    ljt_lock_acquire(&w->life);
+    return true;
+}
+
+void ljt_gate_release(unsigned slot)
+{
+    struct ljt_gate_word *w = &ljt_wiped.word[slot];
+    ljt_lock_release(&w->life);
+    clear_hold(w);
+}
+
+void ljt_gate_init(void)
+{
+#ifdef MADV_WIPEONFORK
+    int saved = errno;
+    wiped_by_kernel = ljt_kernel.madvise(&ljt_wiped, sizeof(ljt_wiped), MADV_WIPEONFORK) == 0;
+    errno = saved;
+#endif
+}
+
+/* Pairs with hold: sets forking, then waits for holding; a hold sets holding, then checks forking. */
+void ljt_gate_fork_prepare(void)
+{
+    atomic_fetch_add_explicit(&ljt_wiped.forking, 1, memory_order_seq_cst);
+    uint64_t start = ljt_kernel.now();
+    while (atomic_load_explicit(&ljt_wiped.holding, memory_order_seq_cst) != 0 &&
+           ljt_kernel.now() - start < 10000000)
+        relax();
+}
+
+void ljt_gate_fork_parent(void)
+{
+    atomic_fetch_sub_explicit(&ljt_wiped.forking, 1, memory_order_release);
+}
+
+void ljt_gate_fork_child(void)
+{
+    if (!wiped_by_kernel)
+        memset(&ljt_wiped, 0, sizeof(ljt_wiped));
+}
+
+/* ---- The mutator's side ---- */
+
+/* Leaves the heap to the reclaimer until it lets go; returns with busy set again. */
+static uint64_t step_aside(struct ljt_gate *g, struct ljt_gate_word *w, uint64_t seq)
+{
+    seq = (seq | 1) + 1;
+    atomic_store_explicit(&g->busy, seq, memory_order_release); /* pairs with hold */
+    for (int spin = 0;; spin++) {
+        uint32_t want = atomic_load_explicit(&w->want, memory_order_acquire);
+        if ((want & LJT_WANT_HOLD) == 0)
+            break;
+        if (spin < SPINS) {
+            relax();
+            continue;
+        }
+        atomic_store_explicit(&w->waiters, 1, memory_order_seq_cst);
+        ljt_kernel.futex_wait((const volatile void *)&w->want, want, 1000000);
+        atomic_store_explicit(&w->waiters, 0, memory_order_relaxed);
+    }
+    atomic_store_explicit(&g->busy, seq | 1, memory_order_relaxed);
+    return seq;
+}
+
+/*
+ * Everything that is wanted of the mutator, with busy set. Returns the sequence to leave with. Takes bits off
+ * `want` one at a time and looks again, so that a bit that comes meanwhile is seen too.
+ */
+static __attribute__((noinline, cold)) uint64_t serve(unsigned slot, uint64_t seq)
+{
+    struct ljt_gate *g = &ljt_gates[slot];
+    struct ljt_gate_word *w = &ljt_wiped.word[slot];
+    int saved = errno;
+    uint64_t start = 0;
+    for (;;) {
+        atomic_thread_fence(memory_order_seq_cst); /* entry's own fence, for a host without membarrier */
+        uint32_t want = atomic_load_explicit(&w->want, memory_order_acquire);
+        if (want == 0) /* wiped, or adopted a moment ago by another thread: an RMW reads the latest value */
+            want = atomic_fetch_or_explicit(&w->want, 0, memory_order_acq_rel);
+        if ((want & ~(uint32_t)LJT_WANT_FENCED) == LJT_WANT_LIVE)
+            break;
+        if (start == 0)
+            start = ljt_kernel.now();
+        if (want == 0) {
+            ljt_arena_reborn(slot);
+        } else if (want & LJT_WANT_HOLD) {
+            seq = step_aside(g, w, seq);
+        } else if (want & LJT_WANT_PROVE) {
+            atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_PROVE, memory_order_acq_rel);
+            ljt_arena_prove(slot);
+        } else if (want & LJT_WANT_REQUEST) {
+            ljt_unit_run(&ljt_arenas[slot], LJT_UNIT_BY_MUTATOR);
+            atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_REQUEST, memory_order_acq_rel);
+        } else if (want & LJT_WANT_START) {
+            atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_START, memory_order_acq_rel);
+            ljt_arena_consider_start(slot);
+        } else {
+            atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_WAKE, memory_order_acq_rel);
+            ljt_reclaim_wake();
+        }
+    }
+    if (start != 0)
+        ljt_histogram_add(&ljt_arenas[slot].stats.waits, ljt_kernel.now() - start);
+    errno = saved;
+    return seq;
+}
+
+/* GG_State is freed: the VM closes. lua_close does this only if allocf is not lj_alloc_f, so it's our job. */
+static __attribute__((noinline, cold)) void *finish(unsigned slot, uint64_t seq)
+{
+    struct ljt_gate *g = &ljt_gates[slot];
+    seq = serve(slot, seq);
+    ljt_arena_close(slot);
+    atomic_store_explicit(&g->busy, (seq | 1) + 1, memory_order_release);
+    return NULL;
+}
+
+static inline __attribute__((always_inline)) void *gate(unsigned slot, void *ud, void *ptr, size_t osize,
+                                                        size_t nsize)
+{
+    struct ljt_gate *g = &ljt_gates[slot];
+    uint64_t seq = atomic_load_explicit(&g->busy, memory_order_relaxed);
+    atomic_store_explicit(&g->busy, seq | 1, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst); /* the fence itself is the reclaimer's membarrier */
+    if (__builtin_expect(atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) != LJT_WANT_LIVE, 0))
+        seq = serve(slot, seq);
+    if (__builtin_expect(ptr == g->gg, 0) && nsize == 0 && ljt_arena_owns(slot, ud))
+        return finish(slot, seq);
+    void *mem = g->allocf(ud, ptr, osize, nsize);
+    atomic_store_explicit(&g->busy, (seq | 1) + 1, memory_order_release); /* pairs with hold */
+    return mem;
+}
+
+/* 256 functions and the table of them. */
+#define TRAMPOLINE(n)                                                                  \
+    static void *trampoline_##n(void *ud, void *ptr, size_t osize, size_t nsize)       \
+    {                                                                                  \
+        return gate(0x##n, ud, ptr, osize, nsize);                                     \
+    }
+#define ROW(apply, h)                                                                  \
+    apply(h##0) apply(h##1) apply(h##2) apply(h##3) apply(h##4) apply(h##5) apply(h##6) apply(h##7) \
+    apply(h##8) apply(h##9) apply(h##a) apply(h##b) apply(h##c) apply(h##d) apply(h##e) apply(h##f)
+#define ROWS(apply)                                                                    \
+    ROW(apply, 0) ROW(apply, 1) ROW(apply, 2) ROW(apply, 3) ROW(apply, 4) ROW(apply, 5) ROW(apply, 6) \
+    ROW(apply, 7) ROW(apply, 8) ROW(apply, 9) ROW(apply, a) ROW(apply, b) ROW(apply, c) ROW(apply, d) \
+    ROW(apply, e) ROW(apply, f)
+#define NAME(n) trampoline_##n,
+
+ROWS(TRAMPOLINE)
+
+ljt_alloc_fn *ljt_gate_trampoline(unsigned slot)
+{
+    static ljt_alloc_fn *const table[] = {ROWS(NAME)};
+    static_assert(sizeof(table) / sizeof(table[0]) == LJT_GATES, "one trampoline a slot");
+    return table[slot];
+}

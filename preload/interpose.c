@@ -1,0 +1,128 @@
+/*
+ * interpose: the functions of the C library that we stand in front of.
+ *
+ * mmap, mmap64, munmap, mremap tell the arenas what LuaJIT maps; sigaction and signal keep our handler and the
+ * host's apart. Each has the contract and errno of the original, from the process's first instruction: until the
+ * constructor has found the next definitions, memory calls go straight to the kernel.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "arena.h"
+#include "config.h"
+#include "kernel.h"
+#include "next.h"
+#include "signals.h"
+
+#define EXPORT __attribute__((visibility("default")))
+
+_Static_assert(sizeof(off_t) == 8, "mmap and mmap64 are the same function");
+
+/* ---- Memory ---- */
+
+/* Only private anonymous read-write mappings of at least 128 KiB can be lj_alloc's. */
+static inline bool may_be_lj_alloc(size_t len, int prot, int flags, int fd)
+{
+    return len >= LJT_LJ_GRANULARITY && prot == (PROT_READ | PROT_WRITE) && fd == -1 &&
+           (flags & ~MAP_32BIT) == (MAP_PRIVATE | MAP_ANONYMOUS) && ljt_config.enable;
+}
+
+static inline void *map(void *addr, size_t len, int prot, int flags, int fd, off_t off, uintptr_t pc)
+{
+    void *p = ljt_next.mmap != NULL ? ljt_next.mmap(addr, len, prot, flags, fd, off)
+                                    : ljt_kernel.mmap(addr, len, prot, flags, fd, off);
+    if (may_be_lj_alloc(len, prot, flags, fd) && p != MAP_FAILED) {
+        int saved = errno;
+        ljt_arena_mapped((uintptr_t)p, len, pc);
+        errno = saved;
+    }
+    return p;
+}
+
+EXPORT void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
+{
+    return map(addr, len, prot, flags, fd, off, (uintptr_t)__builtin_return_address(0));
+}
+
+EXPORT void *mmap64(void *addr, size_t len, int prot, int flags, int fd, off64_t off)
+{
+    return map(addr, len, prot, flags, fd, off, (uintptr_t)__builtin_return_address(0));
+}
+
+EXPORT int munmap(void *addr, size_t len)
+{
+    if (len >= LJT_LJ_GRANULARITY && ljt_config.enable) {
+        int saved = errno;
+        ljt_arena_unmapping((uintptr_t)addr, len, (uintptr_t)__builtin_return_address(0));
+        errno = saved;
+    }
+    return ljt_next.munmap != NULL ? ljt_next.munmap(addr, len) : ljt_kernel.munmap(addr, len);
+}
+
+EXPORT void *mremap(void *old_addr, size_t old_len, size_t new_len, int flags, ...)
+{
+    void *new_addr = NULL;
+    if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
+        va_list args;
+        va_start(args, flags);
+        new_addr = va_arg(args, void *);
+        va_end(args);
+    }
+    void *p = ljt_next.mremap != NULL
+                  ? ljt_next.mremap(old_addr, old_len, new_len, flags, new_addr)
+                  : (void *)syscall(SYS_mremap, old_addr, old_len, new_len, flags, new_addr);
+    if (p != MAP_FAILED && old_len >= LJT_LJ_GRANULARITY && ljt_config.enable) {
+        int saved = errno;
+        ljt_arena_remapped((uintptr_t)old_addr, old_len, new_len, (uintptr_t)__builtin_return_address(0));
+        errno = saved;
+    }
+    return p;
+}
+
+/* ---- Signals ---- */
+
+/* The next sigaction, also for a call before the constructor has run. */
+static int next_sigaction(int signo, const struct sigaction *act, struct sigaction *old)
+{
+    if (ljt_next.sigaction == NULL)
+        ljt_next_init();
+    if (ljt_next.sigaction == NULL) {
+        errno = ENOSYS;
+        return -1;
+    }
+    return ljt_next.sigaction(signo, act, old);
+}
+
+static int action(int signo, const struct sigaction *act, struct sigaction *old)
+{
+    int result;
+    return ljt_signals_action(signo, act, old, &result) ? result : next_sigaction(signo, act, old);
+}
+
+EXPORT int sigaction(int signo, const struct sigaction *act, struct sigaction *old)
+{
+    return action(signo, act, old);
+}
+
+/* As glibc's: BSD semantics, SIG_ERR and EINVAL for what has no handler. */
+EXPORT sighandler_t signal(int signo, sighandler_t handler)
+{
+    struct sigaction act, old;
+    if (handler == SIG_ERR || signo < 1 || signo >= NSIG) {
+        errno = EINVAL;
+        return SIG_ERR;
+    }
+    memset(&act, 0, sizeof(act));
+    act.sa_handler = handler;
+    act.sa_flags = SA_RESTART;
+    sigemptyset(&act.sa_mask);
+    sigaddset(&act.sa_mask, signo);
+    return action(signo, &act, &old) == 0 ? old.sa_handler : SIG_ERR;
+}

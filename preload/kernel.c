@@ -1,0 +1,147 @@
+#include "kernel.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+size_t ljt_page_size = 4096;
+unsigned ljt_page_shift = 12;
+struct ljt_kernel_facts ljt_kernel_facts;
+
+static void *sys_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
+{
+    return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, off);
+}
+
+static int sys_munmap(void *addr, size_t len)
+{
+    return (int)syscall(SYS_munmap, addr, len);
+}
+
+static int sys_madvise(void *addr, size_t len, int advice)
+{
+    return (int)syscall(SYS_madvise, addr, len, advice);
+}
+
+static int sys_mincore(void *addr, size_t len, unsigned char *vec)
+{
+    return (int)syscall(SYS_mincore, addr, len, vec);
+}
+
+static int sys_membarrier(int cmd)
+{
+    return (int)syscall(SYS_membarrier, cmd, 0, 0);
+}
+
+/*
+ * process_vm_readv on oneself reads like a system call does: an address that is not mapped is EFAULT, not a
+ * signal. Where a sandbox forbids it, mincore tells whether the pages are there: no guard against another
+ * thread that unmaps them in between, which the callers' lock order makes impossible for LuaJIT's own memory.
+ */
+static ssize_t sys_peek(void *to, const void *from, size_t len)
+{
+    struct iovec local = {to, len};
+    struct iovec remote = {(void *)(uintptr_t)from, len};
+    ssize_t n = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
+    if (n >= 0 || (errno != EPERM && errno != ENOSYS))
+        return n;
+    uintptr_t lo = ljt_page_down((uintptr_t)from);
+    uintptr_t hi = ljt_page_up((uintptr_t)from + len);
+    for (uintptr_t page = lo; page < hi; page += ljt_page_size) {
+        unsigned char present;
+        if (sys_mincore((void *)page, ljt_page_size, &present) != 0)
+            return -1;
+    }
+    memcpy(to, from, len);
+    return (ssize_t)len;
+}
+
+static uint64_t clock_ns(clockid_t clock)
+{
+    struct timespec ts;
+    clock_gettime(clock, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t sys_now(void)
+{
+    return clock_ns(CLOCK_MONOTONIC);
+}
+
+static uint64_t sys_thread_cpu(void)
+{
+    return clock_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+static void sys_futex_wait(const volatile void *word, uint32_t value, uint64_t ns)
+{
+    struct timespec ts = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns == UINT64_MAX ? NULL : &ts, NULL, 0);
+}
+
+static void sys_futex_wake(const volatile void *word, int waiters)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
+}
+
+struct ljt_kernel ljt_kernel = {
+    .mmap = sys_mmap,
+    .munmap = sys_munmap,
+    .madvise = sys_madvise,
+    .mincore = sys_mincore,
+    .membarrier = sys_membarrier,
+    .peek = sys_peek,
+    .now = sys_now,
+    .thread_cpu = sys_thread_cpu,
+    .futex_wait = sys_futex_wait,
+    .futex_wake = sys_futex_wake,
+};
+
+void ljt_kernel_init(void)
+{
+    long size = sysconf(_SC_PAGESIZE);
+    if (size < 4096)
+        return;
+    ljt_page_size = (size_t)size;
+    ljt_page_shift = (unsigned)__builtin_ctzl((unsigned long)size);
+}
+
+void *ljt_kernel_alloc(size_t len)
+{
+    void *p = ljt_kernel.mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void ljt_kernel_free(void *addr, size_t len)
+{
+    if (addr != NULL)
+        ljt_kernel.munmap(addr, len);
+}
+
+/* Some emulators accept MADV_DONTNEED and keep the page: then a purge would free nothing. */
+static bool dontneed_zeroes(void)
+{
+    unsigned char *page = ljt_kernel_alloc(ljt_page_size);
+    if (page == NULL)
+        return false;
+    *(volatile unsigned char *)page = 1;
+    bool zeroed = ljt_kernel.madvise(page, ljt_page_size, MADV_DONTNEED) == 0 &&
+                  *(volatile unsigned char *)page == 0;
+    ljt_kernel_free(page, ljt_page_size);
+    return zeroed;
+}
+
+void ljt_kernel_probe(void)
+{
+    int saved = errno;
+    ljt_kernel_facts.dontneed_zeroes = dontneed_zeroes();
+    ljt_kernel_facts.membarrier = ljt_kernel.membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 &&
+                                  ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
+    errno = saved;
+}

@@ -1,0 +1,66 @@
+/*
+ * kernel: the one place that talks to the kernel.
+ *
+ * Everything else calls through the table `ljt_kernel`, so that a test can fake time and make any call fail.
+ * The entries are raw system calls: they pass by every other interposer (and by our own), they can be called
+ * before the C library is set up, and they are async-signal-safe. None of them allocates.
+ *
+ * Contract of the entries: as the manual page of the call says, -1 and errno on failure (mmap: MAP_FAILED).
+ */
+#ifndef LJT_KERNEL_H
+#define LJT_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct ljt_kernel {
+    void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
+    int (*munmap)(void *addr, size_t len);
+    int (*madvise)(void *addr, size_t len, int advice);
+    int (*mincore)(void *addr, size_t len, unsigned char *vec);
+    int (*membarrier)(int cmd);
+    /* Copies `len` bytes of this process without ever faulting; the bytes copied, or -1. */
+    ssize_t (*peek)(void *to, const void *from, size_t len);
+    uint64_t (*now)(void);        /* CLOCK_MONOTONIC, ns */
+    uint64_t (*thread_cpu)(void); /* CPU time of the calling thread, ns */
+    /* Sleeps while *word == value, at most `ns` (UINT64_MAX: without end). Spurious returns happen. */
+    void (*futex_wait)(const volatile void *word, uint32_t value, uint64_t ns);
+    void (*futex_wake)(const volatile void *word, int waiters);
+};
+
+extern struct ljt_kernel ljt_kernel;
+
+/* The kernel's page size and its logarithm; set by ljt_kernel_init, 4096 and 12 before. */
+extern size_t ljt_page_size;
+extern unsigned ljt_page_shift;
+
+/* What ljt_kernel_init found out about this kernel (or emulator). */
+struct ljt_kernel_facts {
+    bool dontneed_zeroes; /* MADV_DONTNEED really gives back zeroed pages */
+    bool membarrier;      /* MEMBARRIER_CMD_PRIVATE_EXPEDITED works */
+};
+extern struct ljt_kernel_facts ljt_kernel_facts;
+
+/* Reads the page size. Cheap, no system call beyond what sysconf makes; called from the constructor. */
+void ljt_kernel_init(void);
+
+/* Tries out what the reclaimer relies on. Called once a process, before its first hold or purge. */
+void ljt_kernel_probe(void);
+
+/* Own memory: zeroed, page-aligned, outside every malloc. NULL when there is none. */
+void *ljt_kernel_alloc(size_t len);
+void ljt_kernel_free(void *addr, size_t len);
+
+static inline uintptr_t ljt_page_up(uintptr_t a)
+{
+    return (a + ljt_page_size - 1) & ~(uintptr_t)(ljt_page_size - 1);
+}
+
+static inline uintptr_t ljt_page_down(uintptr_t a)
+{
+    return a & ~(uintptr_t)(ljt_page_size - 1);
+}
+
+#endif

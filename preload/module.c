@@ -1,0 +1,170 @@
+#include "module.h"
+
+#include <dlfcn.h>
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <string.h>
+
+struct ljt_module ljt_modules[LJT_MODULES];
+
+struct ljt_module *ljt_module_find(uintptr_t pc)
+{
+    for (unsigned i = 0; i < LJT_MODULES; i++) {
+        struct ljt_module *mod = &ljt_modules[i];
+        uintptr_t hi = atomic_load_explicit(&mod->text_hi, memory_order_acquire);
+        if (hi == 0)
+            return NULL;
+        if (pc < hi && pc >= atomic_load_explicit(&mod->text_lo, memory_order_relaxed))
+            return mod;
+    }
+    return NULL;
+}
+
+/* ---- Dynamic symbols: just enough to ask whether one name is exported, by DT_GNU_HASH or DT_HASH ---- */
+
+struct dynamic {
+    const ElfW(Sym) *symtab;
+    const char *strtab;
+    const uint32_t *gnu_hash;
+    const uint32_t *hash;
+};
+
+/* Whether the loader has relocated these pointers in place depends on the architecture: both forms occur. */
+static const void *dynamic_pointer(const struct dl_phdr_info *info, ElfW(Addr) value)
+{
+    return (const void *)(value < info->dlpi_addr ? info->dlpi_addr + value : value);
+}
+
+static struct dynamic find_dynamic(const struct dl_phdr_info *info)
+{
+    struct dynamic d = {0};
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        if (info->dlpi_phdr[i].p_type != PT_DYNAMIC)
+            continue;
+        const ElfW(Dyn) *dyn = (const void *)(info->dlpi_addr + info->dlpi_phdr[i].p_vaddr);
+        for (; dyn->d_tag != DT_NULL; dyn++) {
+            const void *p = dynamic_pointer(info, dyn->d_un.d_ptr);
+            switch (dyn->d_tag) {
+            case DT_SYMTAB: d.symtab = p; break;
+            case DT_STRTAB: d.strtab = p; break;
+            case DT_GNU_HASH: d.gnu_hash = p; break;
+            case DT_HASH: d.hash = p; break;
+            default: break;
+            }
+        }
+    }
+    return d;
+}
+
+static bool is_defined(const struct dynamic *d, uint32_t index, const char *name)
+{
+    const ElfW(Sym) *sym = &d->symtab[index];
+    return sym->st_shndx != SHN_UNDEF && strcmp(d->strtab + sym->st_name, name) == 0;
+}
+
+static bool exports_by_gnu_hash(const struct dynamic *d, const char *name)
+{
+    uint32_t buckets = d->gnu_hash[0], first = d->gnu_hash[1], bloom_words = d->gnu_hash[2];
+    const uint32_t *bucket = d->gnu_hash + 4 + bloom_words * (sizeof(ElfW(Addr)) / 4);
+    const uint32_t *chain = bucket + buckets;
+    uint32_t hash = 5381;
+    for (const unsigned char *c = (const unsigned char *)name; *c != 0; c++)
+        hash = hash * 33 + *c;
+    uint32_t index = buckets == 0 ? 0 : bucket[hash % buckets];
+    if (index < first)
+        return false;
+    for (;; index++) {
+        uint32_t h = chain[index - first];
+        if ((h | 1) == (hash | 1) && is_defined(d, index, name))
+            return true;
+        if ((h & 1) != 0)
+            return false;
+    }
+}
+
+static bool exports_by_hash(const struct dynamic *d, const char *name)
+{
+    uint32_t symbols = d->hash[1];
+    for (uint32_t i = 1; i < symbols; i++)
+        if (is_defined(d, i, name))
+            return true;
+    return false;
+}
+
+static bool exports(const struct dl_phdr_info *info, const char *name)
+{
+    struct dynamic d = find_dynamic(info);
+    if (d.symtab == NULL || d.strtab == NULL)
+        return false;
+    if (d.gnu_hash != NULL)
+        return exports_by_gnu_hash(&d, name);
+    return d.hash != NULL && exports_by_hash(&d, name);
+}
+
+/* ---- Finding and remembering ---- */
+
+struct finding {
+    uintptr_t pc;
+    uintptr_t lo, hi;
+    bool exports_lua;
+    char path[sizeof(((struct ljt_module *)0)->path)];
+};
+
+static int find_by_pc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    struct finding *f = arg;
+    uintptr_t lo = UINTPTR_MAX, hi = 0;
+    for (unsigned i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+        if (ph->p_type != PT_LOAD || (ph->p_flags & PF_X) == 0)
+            continue;
+        uintptr_t at = info->dlpi_addr + ph->p_vaddr;
+        lo = at < lo ? at : lo;
+        hi = at + ph->p_memsz > hi ? at + ph->p_memsz : hi;
+    }
+    if (f->pc < lo || f->pc >= hi)
+        return 0;
+    f->lo = lo;
+    f->hi = hi;
+    f->exports_lua = exports(info, "lua_newstate");
+    strncpy(f->path, info->dlpi_name, sizeof(f->path) - 1);
+    return 1;
+}
+
+struct ljt_module *ljt_module_resolve(uintptr_t pc)
+{
+    struct finding f = {.pc = pc};
+    uintptr_t self = (uintptr_t)&ljt_module_resolve;
+    if (dl_iterate_phdr(find_by_pc, &f) == 0 || (self >= f.lo && self < f.hi))
+        return NULL;
+    for (unsigned i = 0; i < LJT_MODULES; i++) {
+        struct ljt_module *mod = &ljt_modules[i];
+        uintptr_t lo = atomic_load_explicit(&mod->text_lo, memory_order_relaxed);
+        uintptr_t hi = atomic_load_explicit(&mod->text_hi, memory_order_relaxed);
+        if (lo == f.lo && hi == f.hi && strcmp(mod->path, f.path) == 0)
+            return mod;
+        bool overlaps = f.lo < hi && f.hi > lo; /* another object was here and is gone */
+        if (hi != 0 && (!overlaps || mod->pinned))
+            continue;
+        mod->exports_lua = f.exports_lua;
+        memcpy(mod->path, f.path, sizeof(mod->path));
+        atomic_store_explicit(&mod->mapped, 0, memory_order_relaxed);
+        atomic_store_explicit(&mod->text_lo, f.lo, memory_order_relaxed);
+        atomic_store_explicit(&mod->text_hi, f.hi, memory_order_release);
+        return mod;
+    }
+    return NULL;
+}
+
+void ljt_module_pin(struct ljt_module *mod)
+{
+    if (mod->pinned)
+        return;
+    mod->pinned = true;
+    int saved = errno;
+    if (mod->path[0] != '\0') /* the executable stays anyway */
+        (void)dlopen(mod->path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    errno = saved;
+}

@@ -1,0 +1,45 @@
+/*
+ * module: which loaded object a call came from.
+ *
+ * A LuaJIT is recognised by what it does (mapping its arenas) and by what its arenas look like, not by its name:
+ * here we only learn the bounds of the object that maps, so that `allocf` can be required to lie in the same
+ * object's text. At most LJT_MODULES objects are remembered.
+ *
+ * Entries are added under the registry lock (arena.c) and never removed; readers need no lock. An object that
+ * was unloaded leaves its entry behind; ljt_module_resolve renews it when another is loaded there. One that
+ * holds a gated arena is pinned and can't be unloaded.
+ */
+#ifndef LJT_MODULE_H
+#define LJT_MODULE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define LJT_MODULES 16
+
+struct ljt_module {
+    _Atomic uintptr_t text_lo, text_hi; /* executable segments; hi is written last */
+    bool exports_lua;                   /* its dynamic symbols include lua_newstate */
+    bool pinned;
+    char path[256];                     /* as the loader has it; "" is the executable */
+    _Atomic size_t mapped;              /* bytes it has mapped as lj_alloc would: arenas and direct blocks */
+    _Atomic unsigned long map_events;   /* how often that changed: a segment list older than this is stale */
+};
+
+extern struct ljt_module ljt_modules[LJT_MODULES];
+
+/* The remembered object whose text holds `pc`; NULL if none does. A few compares. */
+struct ljt_module *ljt_module_find(uintptr_t pc);
+
+/*
+ * The same, asking the dynamic loader (dl_iterate_phdr: takes the loader's lock). Remembers the object if it is
+ * new. NULL for our own object, for code outside every object, or when the table is full.
+ */
+struct ljt_module *ljt_module_resolve(uintptr_t pc);
+
+/* Keeps the object loaded for good (RTLD_NOLOAD | RTLD_NODELETE). May allocate. */
+void ljt_module_pin(struct ljt_module *mod);
+
+#endif

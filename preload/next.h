@@ -1,0 +1,25 @@
+/*
+ * next: the definitions that stand behind ours, another preload's or the C library's.
+ *
+ * NULL before ljt_next_init has run. dlsym may allocate: it is called from the constructor, and by the few calls
+ * of sigaction that come before it.
+ */
+#ifndef LJT_NEXT_H
+#define LJT_NEXT_H
+
+#include <signal.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct ljt_next {
+    void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
+    int (*munmap)(void *addr, size_t len);
+    void *(*mremap)(void *old_addr, size_t old_len, size_t new_len, int flags, ...);
+    int (*sigaction)(int signo, const struct sigaction *act, struct sigaction *old);
+};
+
+extern struct ljt_next ljt_next;
+
+void ljt_next_init(void);
+
+#endif

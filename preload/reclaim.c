@@ -1,0 +1,523 @@
+#include "reclaim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+#include "arena.h"
+#include "config.h"
+#include "gate.h"
+#include "kernel.h"
+#include "log.h"
+#include "stats.h"
+
+#define MS ((uint64_t)1000000)
+
+/* A VM that has not moved for this long is silent: the reclaimer may hold its arena. */
+#define SILENCE (3 * MS)
+/* How often a posted unit is looked for. */
+#define POLL (1 * MS)
+/* How long one visit to an arena may wait for posted units before the other arenas get their turn. */
+#define PATIENCE (50 * MS)
+/* How long a hold waits for a call that is under way. */
+#define HOLD_PATIENCE (50 * MS / 1000)
+/* A purge under the life lock ends after so many bytes or calls: a closer waits for no more. */
+#define PURGE_BYTES ((size_t)2 << 20)
+#define PURGE_CALLS 64
+
+/* ---- The CPU budget: a bucket that fills at LJTRIM_MAX_CPU_PCT of the time ---- */
+
+/*
+ * Deep enough for the work after a peak: 0.4 s give back 650 MB in 160,000 runs. The initial fill is as deep: a
+ * worker that peaks right after its start deserves it as much.
+ */
+#define BUDGET_DEPTH (600 * MS)
+
+static struct {
+    int64_t left;    /* ns; may go below 0, then nothing is done until it is above */
+    uint64_t filled; /* when it was last filled */
+    uint64_t cpu;    /* the thread's CPU time then */
+    uint64_t mutators; /* what mutators have spent in units, then */
+} budget;
+
+static uint64_t mutators_cpu(void)
+{
+    uint64_t sum = 0;
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+    for (unsigned i = 0; i < slots; i++)
+        sum += ljt_arenas[i].stats.unit_cpu;
+    return sum;
+}
+
+static void budget_update(uint64_t now)
+{
+    uint64_t cpu = ljt_kernel.thread_cpu(), mutators = mutators_cpu();
+    budget.left += (int64_t)((double)(now - budget.filled) * ljt_config.max_cpu_pct / 100.0);
+    budget.left -= (int64_t)(cpu - budget.cpu);
+    if (mutators > budget.mutators) /* less: a slot was used again */
+        budget.left -= (int64_t)(mutators - budget.mutators);
+    if (budget.left > (int64_t)BUDGET_DEPTH)
+        budget.left = BUDGET_DEPTH;
+    budget.filled = now;
+    budget.cpu = cpu;
+    budget.mutators = mutators;
+}
+
+/* ns until the bucket is above 0 again; 0 if it is. */
+static uint64_t budget_wait(void)
+{
+    return budget.left > 0 ? 0 : (uint64_t)((double)-budget.left * 100.0 / ljt_config.max_cpu_pct) + MS;
+}
+
+/* ---- The thread's state ---- */
+
+static _Atomic uint32_t bell;         /* rung by adding 1 */
+static _Atomic uint32_t dump_request; /* dumps asked for */
+static _Atomic int current = -1;      /* the slot at work on; pairs with take_slot */
+static _Atomic bool fenced;
+static uint64_t thread_cpu;
+
+bool ljt_reclaim_started(void)
+{
+    return atomic_load_explicit(&ljt_wiped.reclaimer, memory_order_relaxed) != LJT_RECLAIMER_NONE;
+}
+
+bool ljt_reclaim_running(void)
+{
+    return atomic_load_explicit(&ljt_wiped.reclaimer, memory_order_acquire) == LJT_RECLAIMER_STARTED;
+}
+
+bool ljt_reclaim_fenced(void)
+{
+    return atomic_load_explicit(&fenced, memory_order_acquire);
+}
+
+void ljt_reclaim_wake(void)
+{
+    int saved = errno;
+    atomic_fetch_add_explicit(&bell, 1, memory_order_release);
+    ljt_kernel.futex_wake((const volatile void *)&bell, 1);
+    errno = saved;
+}
+
+void ljt_reclaim_request_dump(void)
+{
+    atomic_fetch_add_explicit(&dump_request, 1, memory_order_release);
+    ljt_reclaim_wake();
+}
+
+bool ljt_reclaim_uses(unsigned slot)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    return ljt_reclaim_running() && atomic_load_explicit(&current, memory_order_seq_cst) == (int)slot;
+}
+
+uint64_t ljt_reclaim_cpu(void)
+{
+    return __atomic_load_n(&thread_cpu, __ATOMIC_RELAXED);
+}
+
+/* ---- Getting a unit done ---- */
+
+enum outcome { DONE, PENDING, GONE };
+
+/* Notes whether the VM has moved; returns for how long it has not. */
+static uint64_t silence(struct ljt_arena *a, uint64_t now)
+{
+    uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
+    if (seq != a->pace.seq || a->pace.seq_time == 0) {
+        a->pace.seq = seq;
+        a->pace.seq_time = now;
+    }
+    return now - a->pace.seq_time;
+}
+
+static uint64_t involuntary_switches(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nivcsw : 0;
+}
+
+/*
+ * One unit under a hold. True if it was done: by us, or by the mutator just before. Without the gate in place a
+ * hold would exclude nobody: where the host has put its own function there, which calls ours, only the mutator
+ * can do units; where it has set the original back, the arena is lost.
+ */
+static bool unit_by_hold(struct ljt_arena *a)
+{
+    struct ljt_gate_word *w = &ljt_wiped.word[a->slot];
+    uint64_t switches = involuntary_switches();
+    if (!ljt_gate_hold(a->slot, HOLD_PATIENCE)) {
+        a->stats.withdrawn++;
+        return false;
+    }
+    bool done = false;
+    if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
+        ljt_alloc_fn *place = atomic_load_explicit(a->place, memory_order_relaxed);
+        a->pace.wrapped = place != ljt_gate_trampoline(a->slot) && place != a->allocf;
+        bool posted = (atomic_load_explicit(&w->want, memory_order_acquire) & LJT_WANT_REQUEST) != 0;
+        if (a->pace.posted && !posted) {
+            done = true;
+        } else if (!a->pace.wrapped) {
+            if (posted)
+                atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_REQUEST, memory_order_acq_rel);
+            ljt_unit_run(a, LJT_UNIT_BY_RECLAIMER);
+            done = true;
+        }
+    }
+    ljt_gate_release(a->slot);
+    if (done)
+        a->pace.posted = false;
+    if (involuntary_switches() != switches)
+        a->stats.descheduled++;
+    return done;
+}
+
+static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
+{
+    struct ljt_gate_word *w = &ljt_wiped.word[a->slot];
+    if (!a->pace.posted)
+        a->work.kind = kind;
+    for (uint64_t start = ljt_kernel.now();;) {
+        if (!ljt_arena_is(a, LJT_ARENA_ARMED))
+            return GONE;
+        if (a->pace.posted &&
+            (atomic_load_explicit(&w->want, memory_order_acquire) & LJT_WANT_REQUEST) == 0) {
+            a->pace.posted = false;
+            return DONE;
+        }
+        uint64_t now = ljt_kernel.now();
+        if (silence(a, now) >= SILENCE && !a->pace.wrapped && unit_by_hold(a))
+            return ljt_arena_is(a, LJT_ARENA_ARMED) ? DONE : GONE;
+        if (now - start > PATIENCE)
+            return PENDING;
+        if (!a->pace.posted) {
+            a->pace.posted = true;
+            atomic_fetch_or_explicit(&w->want, LJT_WANT_REQUEST, memory_order_release); /* pairs with serve */
+        }
+        uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire);
+        ljt_kernel.futex_wait((const volatile void *)&bell, rung, POLL);
+    }
+}
+
+/* ---- The purge: nothing held but life ---- */
+
+/* LJTRIM_DEBUG=poison: what relies on a claimed page sees this, or zeroes: every other batch is not purged. */
+static void poison(uintptr_t lo, uintptr_t hi)
+{
+    memset((void *)lo, 0xa5, hi - lo);
+}
+
+static void purge_run(struct ljt_arena *a, uintptr_t lo, uintptr_t hi)
+{
+    bool keep = false;
+    if ((ljt_config.debug & LJT_DEBUG_POISON) != 0) {
+        poison(lo, hi);
+        keep = (a->stats.purge_calls & 1) != 0;
+    }
+    a->stats.purge_calls++;
+    if (!keep && ljt_kernel.madvise((void *)lo, hi - lo, MADV_DONTNEED) != 0) {
+        static struct ljt_once once;
+        ljt_log_once(&once, LJT_LOG_WARN, "madvise(MADV_DONTNEED) is refused (%s); locked memory stays resident",
+                     strerror(errno));
+        ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi); /* until the next look */
+        return;
+    }
+    size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);
+    ljt_shadow_set(&a->shadow, LJT_SHADOW_PURGED, lo, hi);
+    a->stats.purged += (uint64_t)pages << ljt_page_shift;
+}
+
+/*
+ * Purges what is resident and old enough in the claims. Runs are joined across pages that are not resident
+ * anyway; what ends a run is a page that is resident and young.
+ */
+static void purge(struct ljt_arena *a)
+{
+    ljt_lock *life = &ljt_wiped.word[a->slot].life;
+    unsigned old = LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT);
+    unsigned age = a->work.at_sight ? 0 : LJT_SHADOW_BIT(LJT_SHADOW_AGED);
+    size_t bytes = 0;
+    unsigned calls = 0;
+    ljt_lock_acquire(life);
+    for (unsigned i = 0; i < a->work.claims; i++) {
+        uintptr_t at = a->work.ledger[i].lo, end = a->work.ledger[i].hi, lo;
+        while (at < end && ljt_shadow_first(&a->shadow, old | age, 0, at, end, &lo)) {
+            uintptr_t hi = end;
+            if (age != 0)
+                (void)ljt_shadow_first(&a->shadow, old, age, lo, end, &hi);
+            if (hi - lo > PURGE_BYTES)
+                hi = lo + PURGE_BYTES;
+            if (!ljt_arena_is(a, LJT_ARENA_ARMED)) {
+                ljt_lock_release(life);
+                return;
+            }
+            purge_run(a, lo, hi);
+            at = hi;
+            bytes += hi - lo;
+            if (++calls % PURGE_CALLS == 0 || bytes >= PURGE_BYTES) {
+                ljt_lock_release(life);
+                bytes = 0;
+                ljt_lock_acquire(life);
+            }
+        }
+    }
+    ljt_lock_release(life);
+}
+
+/* ---- The rounds of an arena ---- */
+
+enum { STAGE_IDLE, STAGE_SEGMENTS, STAGE_LOOK, STAGE_HAND_BACK };
+
+/* Reads gc.total while the VM can't unmap it. */
+static uint64_t live_bytes(struct ljt_arena *a)
+{
+    uint64_t live = 0;
+    ljt_lock_acquire(&ljt_wiped.word[a->slot].life);
+    if (ljt_arena_is(a, LJT_ARENA_ARMED))
+        live = ljt_arena_gc_total(a);
+    ljt_lock_release(&ljt_wiped.word[a->slot].life);
+    return live;
+}
+
+/* Covers the listed segments, asks which of their pages are resident, and sums up. */
+static void survey(struct ljt_arena *a)
+{
+    struct ljt_shadow_residence found = {0};
+    uint64_t mapped = 0;
+    for (unsigned i = 0; i < a->work.segments; i++) {
+        uintptr_t base = a->work.segment[i].base;
+        size_t size = a->work.segment[i].size;
+        mapped += size;
+        if (ljt_shadow_cover(&a->shadow, base, size) == 0)
+            ljt_shadow_refresh(&a->shadow, base, base + size, &found);
+    }
+    a->stats.segments = a->work.segments;
+    a->stats.mapped = mapped;
+    a->stats.resident = (uint64_t)found.resident << ljt_page_shift;
+    a->stats.refaults += (uint64_t)found.refaults << ljt_page_shift;
+
+    uint64_t live = live_bytes(a);
+    uint64_t module = atomic_load_explicit(&a->module->mapped, memory_order_relaxed);
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+    uint64_t arenas = 0;
+    for (unsigned i = 0; i < slots; i++)
+        if (ljt_arenas[i].module == a->module && ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED))
+            arenas += ljt_arenas[i].stats.mapped;
+    uint64_t direct = module > arenas ? module - arenas : 0;
+    a->stats.live = live > direct ? live - direct : live;
+}
+
+/*
+ * Is there enough to gain for a look? resident - live is what can be gained and what can't (fragments, metadata);
+ * what the last look found it could not gain is the floor to compare with.
+ */
+static bool worth_a_look(const struct ljt_arena *a)
+{
+    if (a->gc_width == 0 || a->stats.looks < 2)
+        return true;
+    uint64_t excess = a->stats.resident > a->stats.live ? a->stats.resident - a->stats.live : 0;
+    return excess >= a->pace.excess_floor + ljt_config.min_reclaim / 4;
+}
+
+static void end_look(struct ljt_arena *a)
+{
+    struct ljt_pace *p = &a->pace;
+    p->stage = STAGE_IDLE;
+    a->stats.looks++;
+    a->stats.purgeable = (uint64_t)a->work.purgeable << ljt_page_shift;
+    uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
+    /* The heap was the same in this look and in the one before: all that is free was old enough. */
+    bool same = p->look_seq == seq;
+    p->settled = p->look_started == seq && (same || a->work.at_sight) && p->claimed_in_look == 0;
+    if (p->settled || p->claimed_in_look == 0)
+        p->excess_floor = a->stats.resident > a->stats.live ? a->stats.resident - a->stats.live : 0;
+    p->look_seq = p->look_started;
+}
+
+/* One step of an arena's round. False when there is nothing to do before next_look, or ever (settled). */
+static bool step(struct ljt_arena *a, uint64_t now)
+{
+    struct ljt_pace *p = &a->pace;
+    uint64_t decay = ljt_config.decay_ms * MS, interval = ljt_config.interval_ms * MS;
+    enum outcome outcome = DONE;
+    switch (p->stage) {
+    case STAGE_IDLE:
+        silence(a, now);
+        if (p->settled && p->seq == p->look_seq)
+            return false;
+        p->settled = false;
+        if (now < p->next_look)
+            return false;
+        p->next_look = now + (decay > interval ? decay : interval);
+        p->stage = STAGE_SEGMENTS;
+        return true;
+
+    case STAGE_SEGMENTS: {
+        unsigned long events = atomic_load_explicit(&a->module->map_events, memory_order_acquire);
+        if (a->work.segments == 0 || events != p->map_events) {
+            outcome = perform(a, LJT_UNIT_SEGMENTS);
+            if (outcome != DONE)
+                break;
+            p->map_events = events;
+        }
+        survey(a);
+        p->look_started = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
+        if (!worth_a_look(a)) {
+            p->settled = p->look_seq == p->look_started;
+            p->look_seq = p->look_started;
+            p->stage = STAGE_IDLE;
+            return true;
+        }
+        ljt_shadow_begin_look(&a->shadow);
+        bool may_claim = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
+        ljt_work_begin_look(&a->work, may_claim, decay == 0);
+        p->claimed_in_look = 0;
+        p->stage = STAGE_LOOK;
+        return true;
+    }
+
+    case STAGE_LOOK:
+        outcome = perform(a, LJT_UNIT_LOOK);
+        if (outcome != DONE)
+            break;
+        if (a->work.claims > 0) {
+            p->claimed_in_look += a->work.claims;
+            purge(a);
+            p->stage = STAGE_HAND_BACK;
+        } else if (a->work.look_done) {
+            end_look(a);
+        }
+        return true;
+
+    case STAGE_HAND_BACK:
+        outcome = perform(a, LJT_UNIT_HAND_BACK);
+        if (outcome != DONE)
+            break;
+        if (a->work.claims > 0)
+            return true;
+        if (a->work.look_done)
+            end_look(a);
+        else
+            p->stage = STAGE_LOOK;
+        return true;
+    }
+    return outcome == PENDING;
+}
+
+/* Gives an arena its turn. Returns when it next wants one: a time, now for at once, UINT64_MAX for never. */
+static uint64_t attend(unsigned slot, uint64_t now)
+{
+    struct ljt_arena *a = &ljt_arenas[slot];
+    uint64_t wish = UINT64_MAX;
+    atomic_store_explicit(&current, (int)slot, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
+        uint64_t until = now + PATIENCE;
+        bool more;
+        do {
+            more = step(a, now);
+            now = ljt_kernel.now();
+            budget_update(now);
+        } while (more && now < until && budget_wait() == 0 && ljt_arena_is(a, LJT_ARENA_ARMED));
+        if (more)
+            wish = now;
+        else if (!a->pace.settled)
+            wish = a->pace.next_look;
+        else
+            atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_WAKE, memory_order_seq_cst);
+        /* The VM may have moved before it could see WAKE. */
+        if (wish == UINT64_MAX && atomic_load_explicit(&ljt_gates[slot].busy, memory_order_seq_cst) != a->pace.seq)
+            wish = a->pace.next_look;
+    }
+    atomic_store_explicit(&current, -1, memory_order_release);
+    return wish;
+}
+
+/* ---- The thread ---- */
+
+static void *reclaimer(void *unused)
+{
+    (void)unused;
+    prctl(PR_SET_NAME, "ljtrim");
+    budget.filled = ljt_kernel.now();
+    budget.left = BUDGET_DEPTH;
+    budget.cpu = ljt_kernel.thread_cpu();
+    budget.mutators = mutators_cpu();
+    uint32_t dumps = atomic_load_explicit(&dump_request, memory_order_acquire);
+    for (;;) {
+        uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire);
+        uint64_t now = ljt_kernel.now(), wish = UINT64_MAX;
+        budget_update(now);
+        uint64_t pause = budget_wait();
+        unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+        for (unsigned i = 0; i < slots && pause == 0; i++) {
+            uint64_t w = attend(i, now);
+            if (w < wish)
+                wish = w;
+            now = ljt_kernel.now();
+            pause = budget_wait();
+        }
+        __atomic_store_n(&thread_cpu, ljt_kernel.thread_cpu(), __ATOMIC_RELAXED);
+        uint32_t asked = atomic_load_explicit(&dump_request, memory_order_acquire);
+        if (asked != dumps) {
+            dumps = asked;
+            ljt_stats_dump();
+        }
+        if (pause == 0)
+            pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
+        if (pause != 0)
+            ljt_kernel.futex_wait((const volatile void *)&bell, rung, pause);
+    }
+    return NULL;
+}
+
+/* Nothing but what can't be blocked reaches the thread; glibc keeps its own signals (setuid) open. */
+static int spawn(void)
+{
+    sigset_t all, before;
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int err = pthread_attr_init(&attr);
+    if (err == 0) {
+        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+        pthread_attr_setstacksize(&attr, 256 << 10); /* a few pages are touched; static TLS is in it */
+        err = pthread_create(&thread, &attr, reclaimer, NULL);
+        pthread_attr_destroy(&attr);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return err;
+}
+
+void ljt_reclaim_start(void)
+{
+    uint32_t none = LJT_RECLAIMER_NONE;
+    if (!atomic_compare_exchange_strong_explicit(&ljt_wiped.reclaimer, &none, LJT_RECLAIMER_STARTED,
+                                                 memory_order_acq_rel, memory_order_relaxed))
+        return;
+    int saved = errno;
+    ljt_kernel_probe();
+    bool was_fenced = atomic_load_explicit(&fenced, memory_order_relaxed);
+    if (!ljt_kernel_facts.membarrier && !was_fenced) {
+        atomic_store_explicit(&fenced, true, memory_order_release);
+        for (unsigned i = 0; i < LJT_GATES; i++)
+            if (atomic_load_explicit(&ljt_wiped.word[i].want, memory_order_relaxed) != 0)
+                atomic_fetch_or_explicit(&ljt_wiped.word[i].want, LJT_WANT_FENCED, memory_order_seq_cst);
+    }
+    if (!ljt_kernel_facts.dontneed_zeroes)
+        ljt_log(LJT_LOG_WARN, "MADV_DONTNEED does not give back zeroed pages here (an emulator?); nothing is purged");
+    atomic_store_explicit(&current, -1, memory_order_relaxed);
+    int err = spawn();
+    if (err != 0) {
+        atomic_store_explicit(&ljt_wiped.reclaimer, LJT_RECLAIMER_FAILED, memory_order_release);
+        ljt_log(LJT_LOG_WARN, "the reclaimer thread can't be started (%s); this process keeps its memory",
+                strerror(err));
+    }
+    errno = saved;
+}

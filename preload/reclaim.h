@@ -1,0 +1,45 @@
+/*
+ * reclaim: the thread that gives pages back.
+ *
+ * One a process, named "ljtrim", started by the first arena that is worth it, not inherited by forked children
+ * (each starts its own at need), asleep without a time limit while no VM moves. It asks VMs for units of work,
+ * purges what they have claimed with nothing held, and paces itself by a CPU budget. It never allocates from
+ * malloc and blocks every signal that can be blocked.
+ */
+#ifndef LJT_RECLAIM_H
+#define LJT_RECLAIM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* ljt_wiped.reclaimer */
+enum ljt_reclaimer { LJT_RECLAIMER_NONE, LJT_RECLAIMER_STARTED, LJT_RECLAIMER_FAILED };
+
+/*
+ * Starts the thread if this process has none. On a mutator's thread, in the slow path. Where it can't be started
+ * one line says why, and this process goes on without.
+ */
+void ljt_reclaim_start(void);
+
+/* Has this process started it (or tried in vain)? */
+bool ljt_reclaim_started(void);
+
+/* Is it there? Async-signal-safe. */
+bool ljt_reclaim_running(void);
+
+/* Does every entry need a fence of its own, since there is no membarrier? Known once the thread runs. */
+bool ljt_reclaim_fenced(void);
+
+/* Makes it look around. Async-signal-safe. */
+void ljt_reclaim_wake(void);
+
+/* Makes it write a dump to the log. Async-signal-safe. */
+void ljt_reclaim_request_dump(void);
+
+/* Is it at work on this slot? Then the slot must not be used again yet. */
+bool ljt_reclaim_uses(unsigned slot);
+
+/* CPU time that it has used in this process, ns. */
+uint64_t ljt_reclaim_cpu(void);
+
+#endif

@@ -1,0 +1,97 @@
+#include "signals.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "lock.h"
+#include "log.h"
+#include "next.h"
+#include "reclaim.h"
+#include "text.h"
+
+static _Atomic bool installed;
+
+/*
+ * The host's action. Two copies: the handler reads the one that `which` names, a change fills the other and then
+ * turns `which`. Changes are serialized by `changing`, with all signals blocked.
+ */
+static struct sigaction host[2];
+static _Atomic unsigned which;
+static ljt_lock changing;
+
+static void note_without_reclaimer(void)
+{
+    char line[160];
+    struct ljt_text t = LJT_TEXT(line);
+    ljt_text_string(&t, "ljtrim: pid ");
+    ljt_text_unsigned(&t, (uint64_t)getpid());
+    ljt_text_string(&t, ": nothing to report: no Lua heap of this process has grown\n");
+    ljt_log_signal(line);
+}
+
+static void on_signal(int signo, siginfo_t *info, void *context)
+{
+    int saved = errno;
+    if (ljt_reclaim_running())
+        ljt_reclaim_request_dump();
+    else
+        note_without_reclaimer();
+    errno = saved;
+
+    const struct sigaction *h = &host[atomic_load_explicit(&which, memory_order_acquire) & 1];
+    if (h->sa_flags & SA_SIGINFO)
+        h->sa_sigaction(signo, info, context);
+    else if (h->sa_handler != SIG_DFL && h->sa_handler != SIG_IGN)
+        h->sa_handler(signo);
+}
+
+/* Ours, with the host's mask and the flags that change how its handler is called. */
+static void install(const struct sigaction *h)
+{
+    struct sigaction ours = {.sa_sigaction = on_signal, .sa_mask = h->sa_mask};
+    bool handles = (h->sa_flags & SA_SIGINFO) || (h->sa_handler != SIG_DFL && h->sa_handler != SIG_IGN);
+    ours.sa_flags = SA_SIGINFO | (handles ? h->sa_flags & (SA_RESTART | SA_ONSTACK | SA_NODEFER) : SA_RESTART);
+    ljt_next.sigaction(ljt_config.signo, &ours, NULL);
+}
+
+void ljt_signals_install(void)
+{
+    if (ljt_config.signo == 0 || atomic_load_explicit(&installed, memory_order_acquire))
+        return;
+    int saved = errno;
+    ljt_lock_acquire(&changing);
+    if (!atomic_load_explicit(&installed, memory_order_relaxed) && ljt_next.sigaction != NULL &&
+        ljt_next.sigaction(ljt_config.signo, NULL, &host[0]) == 0) {
+        install(&host[0]);
+        atomic_store_explicit(&installed, true, memory_order_release);
+    }
+    ljt_lock_release(&changing);
+    errno = saved;
+}
+
+int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction *old, int *result)
+{
+    if (signo != ljt_config.signo || signo == 0 || !atomic_load_explicit(&installed, memory_order_acquire))
+        return 0;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    ljt_lock_acquire(&changing);
+    unsigned now = atomic_load_explicit(&which, memory_order_relaxed);
+    struct sigaction was = host[now & 1];
+    if (act != NULL) {
+        host[(now + 1) & 1] = *act;
+        atomic_store_explicit(&which, now + 1, memory_order_release);
+        install(act);
+    }
+    ljt_lock_release(&changing);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (old != NULL)
+        *old = was;
+    *result = 0;
+    return 1;
+}

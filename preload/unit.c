@@ -1,0 +1,269 @@
+#include "unit.h"
+
+#include "arena.h"
+#include "config.h"
+#include "heap.h"
+#include "kernel.h"
+#include "log.h"
+
+/* A unit's allowance. The clock is asked every fourth step only: it costs as much as a warm visit. */
+struct allowance {
+    uint64_t deadline;
+    unsigned steps;
+};
+
+static bool spent(struct allowance *left)
+{
+    left->steps++;
+    return left->steps >= LJT_UNIT_VISITS || (left->steps % 4 == 0 && ljt_kernel.now() >= left->deadline);
+}
+
+void ljt_work_begin_look(struct ljt_work *w, bool may_claim, bool at_sight)
+{
+    w->kind = LJT_UNIT_LOOK;
+    w->look_done = false;
+    w->may_claim = may_claim;
+    w->at_sight = at_sight;
+    w->phase = LJT_LOOK_TOP;
+    w->cursor = SIZE_MAX & ~(size_t)7;
+    w->ring_size = 0;
+    w->giant = 0;
+    w->purgeable = 0;
+}
+
+/* ---- Segments ---- */
+
+static void list_segments(struct ljt_arena *a)
+{
+    struct ljt_work *w = &a->work;
+    w->segments = 0;
+    for (const struct ljt_lj_segment *s = &a->m->seg; s != NULL && w->segments < LJT_SEGMENTS; s = s->next) {
+        w->segment[w->segments].base = s->base;
+        w->segment[w->segments].size = s->size;
+        w->segments++;
+    }
+}
+
+/* ---- The look ---- */
+
+static bool ledger_full(const struct ljt_work *w)
+{
+    return w->claims == LJT_LEDGER || w->claimed_bytes >= LJT_CLAIM_BYTES;
+}
+
+static void claim(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t from, uintptr_t to, uintptr_t lo,
+                  uintptr_t hi)
+{
+    struct ljt_work *w = &a->work;
+    struct ljt_claim *entry = &w->ledger[w->claims++];
+    entry->chunk = ljt_heap_claim(a->m, c, from, to);
+    entry->lo = lo;
+    entry->hi = hi;
+    w->claimed_bytes += to - from;
+}
+
+/* Would the VM still find room for its largest request if c, of this size, were gone? */
+static bool leaves_room(struct ljt_lj_state *m, const struct ljt_lj_chunk *c, size_t size)
+{
+    if (size < LJT_VM_ROOM || m->topsize >= LJT_VM_ROOM)
+        return true;
+    const struct ljt_lj_tree_chunk *other = ljt_heap_largest(m, SIZE_MAX & ~(size_t)7);
+    if (other == NULL)
+        return false;
+    return ljt_lj_head_size(other->head) > size || (const void *)other != (const void *)c || other->bk != other;
+}
+
+/*
+ * A chunk too large to be claimed whole (and top, which never is): from its high end down, the next window of
+ * LJT_CLAIM_BYTES that is worth it. The headers at the window's ends stay resident: a page or two a slice.
+ *
+ *     c                    claim                           c + size
+ *     | header | low, free | header |      window        | header | high, free (or the new top) |
+ *                           64 bytes ^ lo (a page)      hi ^ (a page)
+ */
+static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, uintptr_t lo, uintptr_t hi,
+                        unsigned mask, struct allowance *left)
+{
+    struct ljt_work *w = &a->work;
+    uintptr_t below = hi;
+    if (w->giant == (uintptr_t)c && w->giant_below < hi)
+        below = w->giant_below;
+    w->giant = (uintptr_t)c;
+    for (;;) {
+        uintptr_t last;
+        w->giant_below = lo;
+        if (!ljt_shadow_last(&a->shadow, mask, 0, lo, below, &last))
+            return false;
+        uintptr_t window_hi = last + ljt_page_size;
+        uintptr_t window_lo = window_hi - lo > LJT_CLAIM_BYTES ? window_hi - LJT_CLAIM_BYTES : lo;
+        w->giant_below = below = window_lo;
+        if (ljt_shadow_count(&a->shadow, mask, 0, window_lo, window_hi) < LJT_WINDOW_PAGES) {
+            if (spent(left))
+                return true;
+            continue;
+        }
+        uintptr_t from = window_lo == lo ? (uintptr_t)c : window_lo - LJT_LJ_TREE_CHUNK;
+        uintptr_t to = window_hi == hi && c != a->m->top ? (uintptr_t)c + size : window_hi;
+        claim(a, c, from, to, window_lo, window_hi);
+        w->claimed_bytes = LJT_CLAIM_BYTES; /* one slice a batch: what remains of the chunk merges before the next */
+        return true;
+    }
+}
+
+/* Marks the chunk's whole pages. True if it was claimed, or its slicing is not at its end. */
+static bool visit(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, struct allowance *left, bool *seen)
+{
+    struct ljt_work *w = &a->work;
+    uintptr_t lo, hi;
+    *seen = false;
+    if (!ljt_lj_free_pages((uintptr_t)c, size, ljt_page_size, &lo, &hi))
+        return false;
+    if (w->giant != (uintptr_t)c) { /* else marked when its slicing began */
+        size_t marked = ljt_shadow_set(&a->shadow, LJT_SHADOW_FREE, lo, hi);
+        w->purgeable += marked;
+        *seen = marked == 0;
+    }
+    if (!w->may_claim)
+        return false;
+
+    unsigned mask = LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT) | (w->at_sight ? 0 : LJT_SHADOW_BIT(LJT_SHADOW_AGED));
+    bool is_top = c == a->m->top;
+    if (is_top) {
+        uintptr_t kept = ljt_page_down((uintptr_t)c + size - LJT_VM_ROOM);
+        if (size <= LJT_VM_ROOM || kept <= lo)
+            return false;
+        hi = kept;
+    }
+    if (is_top || size > LJT_CLAIM_BYTES)
+        return claim_slice(a, c, size, lo, hi, mask, left);
+
+    uintptr_t page;
+    if (!ljt_shadow_first(&a->shadow, mask, 0, lo, hi, &page) || !leaves_room(a->m, c, size))
+        return false;
+    claim(a, c, (uintptr_t)c, (uintptr_t)c + size, lo, hi);
+    return true;
+}
+
+static void next_size(struct ljt_work *w, size_t size)
+{
+    w->cursor = size - LJT_LJ_ALIGN;
+    w->ring_size = 0;
+}
+
+/*
+ * The treebins, by size downwards. In a ring of equal sizes each chunk that is passed over leaves the tree to the
+ * next one; the ring is done when the first comes around again. That one may be gone by then: a chunk whose pages
+ * are marked already says so too, and the count of visits ends what neither does.
+ */
+static void look_at_trees(struct ljt_arena *a, struct allowance *left)
+{
+    struct ljt_work *w = &a->work;
+    size_t smallest = LJT_LJ_TREE_CHUNK + ljt_page_size;
+    do {
+        struct ljt_lj_tree_chunk *c = ljt_heap_largest(a->m, w->cursor);
+        size_t size = c == NULL ? 0 : ljt_lj_head_size(c->head);
+        if (size < smallest) {
+            w->look_done = true;
+            return;
+        }
+        if (size != w->ring_size) {
+            w->ring_size = size;
+            w->ring_first = NULL;
+            w->ring_visits = 0;
+        } else if (c == w->ring_first || w->ring_visits > ((size_t)1 << 24)) {
+            next_size(w, size);
+            continue;
+        }
+        w->ring_visits++;
+        bool seen;
+        if (visit(a, (struct ljt_lj_chunk *)c, size, left, &seen))
+            continue;
+        if (c->bk == c || (seen && w->ring_first != NULL)) {
+            next_size(w, size);
+            continue;
+        }
+        if (w->ring_first == NULL)
+            w->ring_first = c;
+        ljt_heap_rotate(a->m, c);
+    } while (!spent(left) && !ledger_full(w));
+}
+
+static void look(struct ljt_arena *a, struct allowance *left)
+{
+    struct ljt_work *w = &a->work;
+    bool seen;
+    if (w->phase == LJT_LOOK_TOP) {
+        while (visit(a, a->m->top, a->m->topsize, left, &seen))
+            if (ledger_full(w) || spent(left))
+                return;
+        w->phase = LJT_LOOK_DV;
+    }
+    if (w->phase == LJT_LOOK_DV) {
+        while (a->m->dv != NULL && visit(a, a->m->dv, a->m->dvsize, left, &seen))
+            if (ledger_full(w) || spent(left))
+                return;
+        w->phase = LJT_LOOK_TREES;
+    }
+    look_at_trees(a, left);
+}
+
+/* ---- Hand-back ---- */
+
+static void hand_back(struct ljt_arena *a, struct allowance *left)
+{
+    struct ljt_work *w = &a->work;
+    while (w->claims > 0) {
+        struct ljt_lj_chunk *c = w->ledger[--w->claims].chunk;
+        ljt_heap_hand_back(a->m, a->allocf, c);
+        if (left != NULL && spent(left))
+            break;
+    }
+    if (w->claims == 0)
+        w->claimed_bytes = 0;
+}
+
+void ljt_unit_hand_back_all(struct ljt_arena *a)
+{
+    hand_back(a, NULL);
+}
+
+/* ---- Units ---- */
+
+/* LJTRIM_DEBUG=verify: the whole heap, before and after. Slow; for tests. */
+static bool verify(struct ljt_arena *a)
+{
+    struct ljt_heap_census census;
+    enum ljt_heap_fault fault = ljt_heap_prove(a->m, &census);
+    if (fault == LJT_HEAP_OK)
+        return true;
+    ljt_arena_lose(a, ljt_heap_fault_text(fault));
+    return false;
+}
+
+void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
+{
+    if (!ljt_arena_is(a, LJT_ARENA_ARMED))
+        return;
+    if (atomic_load_explicit(a->place, memory_order_relaxed) == a->allocf) {
+        ljt_arena_lose(a, "the program has set the VM's allocator back");
+        return;
+    }
+    bool verifying = (ljt_config.debug & LJT_DEBUG_VERIFY) != 0;
+    if (verifying && !verify(a))
+        return;
+    uint64_t start = ljt_kernel.now();
+    struct allowance left = {.deadline = start + ljt_config.max_hold_us * 1000};
+    switch (a->work.kind) {
+    case LJT_UNIT_SEGMENTS: list_segments(a); break;
+    case LJT_UNIT_LOOK: look(a, &left); break;
+    case LJT_UNIT_HAND_BACK: hand_back(a, &left); break;
+    }
+    uint64_t took = ljt_kernel.now() - start;
+    a->stats.units[by]++;
+    if (by == LJT_UNIT_BY_MUTATOR)
+        a->stats.unit_cpu += took;
+    else
+        ljt_histogram_add(&a->stats.holds, took);
+    if (verifying)
+        verify(a);
+}

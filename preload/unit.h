@@ -1,0 +1,74 @@
+/*
+ * unit: the bounded piece of work that is done inside a heap.
+ *
+ * A unit lists segments, looks at free chunks and claims some of them, or hands claims back. It makes no system
+ * call, takes at most LJTRIM_MAX_HOLD_US and about 100 chunks, and leaves its place in the work so that the next
+ * one goes on. It is run by the mutator in the gate's slow path, or by the reclaimer under a hold.
+ *
+ * A look visits top, dv and the chunks of the treebins that hold a whole page, the largest first. It marks their
+ * whole pages FREE in the shadow; pages that were so in the look before, too (AGED), and are RESIDENT, make the
+ * chunk worth a claim. Between units the heap changes: a look is a sample, a claim is exact.
+ */
+#ifndef LJT_UNIT_H
+#define LJT_UNIT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lj_layout.h"
+
+struct ljt_arena;
+
+enum ljt_unit_kind { LJT_UNIT_SEGMENTS, LJT_UNIT_LOOK, LJT_UNIT_HAND_BACK };
+enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
+
+#define LJT_LEDGER 64                       /* claims out at a time, at most */
+#define LJT_CLAIM_BYTES ((size_t)4 << 20)   /* and their bytes: the VM keeps the rest. A larger chunk is sliced */
+#define LJT_VM_ROOM ((size_t)132 << 10)     /* always left to the VM in one piece: its largest request fits */
+#define LJT_WINDOW_PAGES 8                  /* a slice that frees fewer pages is not worth its two headers */
+#define LJT_UNIT_VISITS 100
+#define LJT_SEGMENTS 1024                   /* listed at most; what is beyond is not purged */
+
+struct ljt_claim {
+    struct ljt_lj_chunk *chunk;
+    uintptr_t lo, hi; /* its whole pages that may be purged */
+};
+
+struct ljt_work {
+    enum ljt_unit_kind kind; /* what the next unit is to do */
+    bool look_done;          /* every chunk has had its visit (claims may still be out) */
+
+    /* How to look; written by the reclaimer before the first unit of a look. */
+    bool may_claim; /* else only mark */
+    bool at_sight;  /* decay 0: age does not matter */
+
+    /* Where the look is. */
+    enum { LJT_LOOK_TOP, LJT_LOOK_DV, LJT_LOOK_TREES } phase;
+    size_t cursor;                        /* chunks above this size have been visited */
+    size_t ring_size, ring_visits;        /* the ring of equal sizes under way */
+    struct ljt_lj_tree_chunk *ring_first; /* and the first of its chunks that was passed over */
+    uintptr_t giant, giant_below;         /* the chunk that is being sliced, and where its next slice ends */
+    size_t purgeable;                     /* pages marked FREE in this look */
+
+    unsigned claims;
+    size_t claimed_bytes;
+    struct ljt_claim ledger[LJT_LEDGER];
+
+    unsigned segments;
+    struct {
+        uintptr_t base;
+        size_t size;
+    } segment[LJT_SEGMENTS];
+};
+
+/* Starts a look from its beginning. The caller has begun one in the shadow. */
+void ljt_work_begin_look(struct ljt_work *w, bool may_claim, bool at_sight);
+
+/* Runs one unit. The arena is at rest. */
+void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by);
+
+/* Hands all claims back at once: in a forked child, and on the mutator's own thread only. */
+void ljt_unit_hand_back_all(struct ljt_arena *a);
+
+#endif
