@@ -1,5 +1,6 @@
-# The breathing curve. scripts/demo sets: out, rss, floor (data files), phases (commands that shade and name the
-# phases), last (seconds), highest (MiB), and where to write beside the curves: at_x, at_plain, at_preloaded.
+# The breathing curve. scripts/demo sets: out, rss, floor (data files), phases (commands that shade and name
+# the phases), last (seconds), highest (MiB), sessions (text), and where to write beside the curves: at_x,
+# at_plain, at_preloaded.
 
 set terminal pngcairo size 1400,720 enhanced font "DejaVu Sans,13" background rgb "#ffffff"
 set output out
@@ -17,18 +18,24 @@ set xtics 5
 set ytics 100
 set xlabel "seconds" textcolor rgb ink offset 0,0.3
 set ylabel "resident memory of the worker (MiB)" textcolor rgb ink offset 0.5,0
-set label 1 "One nginx worker with Lua, twice: the same load on both" at graph 0,1.115 font "DejaVu Sans Bold,17" \
-    textcolor rgb ink
-set label 2 "300-odd MiB of sessions come and go; one in a hundred stays" at graph 0,1.05 textcolor rgb faint
+set label 1 "One nginx worker with Lua, twice: the same load on both" at graph 0,1.115 \
+    font "DejaVu Sans Bold,17" textcolor rgb ink
+set label 2 sessions." users log in and leave, twice; one session in a hundred stays" at graph 0,1.05 \
+    textcolor rgb faint
 set key off
 
 load phases
 
-set label 10 "plain LuaJIT" at at_x,at_plain offset 0,-1.1 center font "DejaVu Sans Bold,14" textcolor rgb c_plain front
+set label 10 "plain LuaJIT" at at_x,at_plain offset 0,-1.1 center font "DejaVu Sans Bold,14" \
+    textcolor rgb c_plain front
 set label 11 "LD\\_PRELOAD=libljtrim.so" at at_x,at_preloaded offset 0,1.6 center font "DejaVu Sans Bold,14" \
     textcolor rgb c_trim front
 
-plot rss using 1:3 with filledcurves y1=0 fc rgb c_trim fs transparent solid 0.12 noborder, \
+set label 12 "page floor: what would remain if every page that holds nothing were returned" \
+    at at_x, graph 0.03 center font "DejaVu Sans,11" textcolor rgb c_floor front
+
+plot rss using 1:2:3 with filledcurves fc rgb c_plain fs transparent solid 0.07 noborder, \
+     rss using 1:3 with filledcurves y1=0 fc rgb c_trim fs transparent solid 0.12 noborder, \
      rss using 1:2 with lines lw 3 lc rgb c_plain, \
      rss using 1:3 with lines lw 3 lc rgb c_trim, \
      floor using 1:2 with lines lw 2 dt (6,4) lc rgb c_floor

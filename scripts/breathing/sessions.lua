@@ -1,5 +1,5 @@
--- The demo's application: a cache of user sessions in the worker's memory, as many OpenResty services have one.
--- /login fills it, /page serves requests from it, /expire empties it but for one session in a hundred.
+-- The demo's application: a cache of user sessions in the worker's memory, as many OpenResty services have
+-- one. /login fills it, /page serves requests from it, /expire empties it but for one session in a hundred.
 
 local cjson = require "cjson"
 
@@ -9,8 +9,8 @@ local M = {}
 local SURVIVOR = 100  -- one session in so many outlives /expire
 local cache = {}      -- key -> session
 
-local TEMPLATE = [[{"key":"s%08d","user":{"name":"user %d","mail":"user%d@example.org","roles":["reader","team-%d"]},]]
-    .. [["cart":[{"sku":%d,"count":1},{"sku":%d,"count":2}],"seen":%d}]]
+local TEMPLATE = [[{"key":"s%08d","user":{"name":"user %d","mail":"user%d@example.org",]]
+    .. [["roles":["reader","team-%d"]},]] .. [["cart":[{"sku":%d,"count":1},{"sku":%d,"count":2}],"seen":%d}]]
 
 local function session_text(id)
     return format(TEMPLATE, id, id, id, id, id * 7, id * 7 + 1, id)
@@ -37,8 +37,8 @@ function M.page()
     ngx.say(cjson.encode({ hello = session.user.name, roles = session.user.roles, lines = lines }))
 end
 
--- /expire: the crowd has gone. It also collects, as services do that watch their memory: without it LuaJIT keeps the
--- garbage until the heap has doubled, in both workers alike, and there would be no page to give back.
+-- /expire: the crowd has gone. It also collects, as services do that watch their memory: without it LuaJIT
+-- keeps the garbage until the heap has doubled, in both workers alike, and no page would be free.
 function M.expire()
     local kept, n = {}, 0
     for key, session in pairs(cache) do
@@ -53,7 +53,7 @@ function M.expire()
     ngx.say(n, " ", collectgarbage("count"))
 end
 
--- /verify: is every session that is left exactly what it was? The answer is their number, or the first that is not.
+-- /verify: is every session that is left exactly what it was? Answers their number, or the first that is not.
 function M.verify()
     local n = 0
     for key, session in pairs(cache) do
