@@ -20,7 +20,7 @@ need_command() { command -v "$1" >/dev/null || skip "$1 is not installed"; }
 ### Processes under test
 
 # Works all the time: purges begin as soon as there is something to purge.
-EAGER=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100)
+EAGER=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100 LJTRIM_MIN_RECLAIM=0)
 LUAJIT=$(command -v luajit || true)
 started=()
 
@@ -92,6 +92,13 @@ wait_until() {
 	done
 }
 
+# wait_for_line SECONDS TEXT: until the host that start started has printed a line that begins with TEXT.
+wait_for_line() {
+	wait_until "$1" host_printed_or_ended "$2" || true
+	grep -q "^$2" out || fail "the host did not get as far as '$2': $(tail -n 2 out err)"
+}
+host_printed_or_ended() { grep -q "^$1" out || is_gone "$pid"; }
+
 ### What /proc tells
 
 # status_of PID FIELD: a field of /proc/PID/status without its unit; nothing when the process is gone.
@@ -121,10 +128,16 @@ reclaimer_of() {
 }
 has_reclaimer() { [ -n "$(reclaimer_of "$1")" ]; }
 
-# page_floor_kb PID: the page floor of all arenas together, told by an independent walk of the heap.
-page_floor_kb() {
-	[ -x "$LJT_TOOL" ] || return 1
-	"$LJT_TOOL" inspect "$1" --json 2>/dev/null |
-		awk 'BEGIN { RS = "[,{}]" } /"page_floor"/ { sub(/.*:[[:space:]]*/, ""); if ($0 > most) most = $0 }
-		     END { if (most) printf "%d\n", most / 1024; else exit 1 }'
+# arena_excess_kb PID: what the arenas hold beyond the larger of 105% of their page floor and 1 MiB above it, told by
+# an independent walk of the heap. Fails where the process could not be walked.
+arena_excess_kb() {
+	"$LJT_TOOL" inspect "$1" --csv 2>/dev/null | awk -F, '
+		{ floor = $7 / 1024; slack = floor / 20; if (slack < 1024) slack = 1024
+		  printf "%d\n", $8 / 1024 - floor - slack; told = 1 }
+		END { exit !told }'
+}
+
+is_near_its_floor() {
+	local excess
+	excess=$(arena_excess_kb "$1") && [ "$excess" -le 0 ]
 }

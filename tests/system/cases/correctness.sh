@@ -18,7 +18,7 @@ test_sessions_poisoned_and_verified() {
 	need_library
 	start "${EAGER[@]}" LJTRIM_DEBUG=poison,verify "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:300000:100 light \
 		"$TEST_DIR/finish"
-	wait_until 60 grep -q '^trough' out || fail "no trough: $(cat out err)"
+	wait_for_line 60 trough
 	sleep 3
 	touch finish
 	finish

@@ -42,7 +42,7 @@ test_good_values_are_silent() {
 stays_at_its_peak() {
 	local now
 	start "$@" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 light "$TEST_DIR/finish"
-	wait_until 30 grep -q '^trough' out || fail "no trough: $(cat out err)"
+	wait_for_line 30 trough
 	sleep 4
 	now=$(rss_kb "$pid")
 	expect_at_least "$now" 100000 "KiB in the trough"

@@ -4,7 +4,7 @@ test_luajit_dumps_statistics_and_lives() {
 	local size
 	need_library
 	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 light "$TEST_DIR/finish"
-	wait_until 30 grep -q '^trough' out || fail "no trough: $(cat out err)"
+	wait_for_line 30 trough
 	wait_until 10 has_reclaimer "$pid" || fail "no reclaimer"
 	kill -USR2 "$pid"
 	wait_until 3 test -s err || fail "no dump"

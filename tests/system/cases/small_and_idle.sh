@@ -2,7 +2,7 @@
 
 test_small_luajit_has_no_thread() {
 	start "$LUAJIT" -e 'local p = require("process"); print("ready"); io.flush(); for i = 1, 200 do p.sleep_ms(10) end'
-	wait_until 5 grep -q ready out || fail "not ready"
+	wait_for_line 5 ready
 	sleep 1
 	expect_equal "$(status_of "$pid" Threads)" 1 "threads"
 	finish
@@ -12,7 +12,7 @@ test_grown_luajit_has_a_thread_that_sleeps_when_idle() {
 	local task before after
 	need_library
 	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 idle "$TEST_DIR/finish"
-	wait_until 30 grep -q '^trough' out || fail "no trough: $(cat out err)"
+	wait_for_line 30 trough
 	wait_until 5 has_reclaimer "$pid" || fail "no thread named ljtrim"
 	wait_until 15 rss_below "$pid" 25000 || fail "RSS did not fall: $(rss_kb "$pid") KiB"
 	sleep 5 # what is left of the decay
