@@ -9,7 +9,12 @@
 
 /* ---- Finding ---- */
 
-enum { SCAN_BATCH = 512 }; /* pages looked at with one system call; at most IOV_MAX */
+/*
+ * Pages looked at with one system call, right after pagemap was asked about them. The target runs meanwhile:
+ * a page purged between the two calls would be read into being, as a mapping of the zero page. So the batch
+ * is small.
+ */
+enum { SCAN_BATCH = 128 };
 
 /* The first two words of a page: prev_foot and head of a chunk that starts there. */
 struct page_start {
@@ -88,18 +93,19 @@ static int scan_vma(struct ljt_arenas *a, const struct ljt_remote *r, const stru
                     struct ljt_pages *p)
 {
     uintptr_t starts[SCAN_BATCH];
-    size_t n = 0;
-    int error = ljt_pages_load(p, r, v->start, v->end);
-    for (size_t i = 0; error == 0 && i < p->count; i++) {
-        if (p->state[i] == LJT_PAGE_ABSENT)
-            continue;
-        starts[n++] = v->start + i * r->page;
-        if (n == SCAN_BATCH) {
+    int error = 0;
+    for (uintptr_t at = v->start; error == 0 && at < v->end;) {
+        size_t left = v->end - at, n = 0;
+        uintptr_t end = at + (left < SCAN_BATCH * r->page ? left : SCAN_BATCH * r->page);
+        error = ljt_pages_load(p, r, at, end);
+        for (size_t i = 0; error == 0 && i < p->count; i++)
+            if (p->state[i] != LJT_PAGE_ABSENT)
+                starts[n++] = at + i * r->page;
+        if (error == 0 && n != 0)
             error = scan_pages(a, r, starts, n, v->end);
-            n = 0;
-        }
+        at = end;
     }
-    return error != 0 || n == 0 ? error : scan_pages(a, r, starts, n, v->end);
+    return error;
 }
 
 int ljt_arenas_find(struct ljt_arenas *a, const struct ljt_remote *r)

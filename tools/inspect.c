@@ -187,9 +187,7 @@ static void print_csv(const struct report *rep, const struct ljt_remote *r)
 static int fail(pid_t pid, int error)
 {
     switch (-error) {
-    case ESRCH:
-        fprintf(stderr, "ljtrim: no process %d\n", (int)pid);
-        return LJT_EXIT_NO_PROCESS;
+    case ESRCH: fprintf(stderr, "ljtrim: no process %d\n", (int)pid); return LJT_EXIT_NO_PROCESS;
     case EPERM:
     case EACCES:
         fprintf(stderr,

@@ -1,17 +1,36 @@
 /* Reading another process, through /proc, ptrace and process_vm_readv. See remote.h. */
 #include "remote.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+/*
+ * The PAGEMAP_SCAN ioctl, Linux 6.7: include/uapi/linux/fs.h, which Debian 12's headers are older than.
+ */
+struct scan_region {
+    uint64_t start, end, categories;
+};
+
+struct scan_request {
+    uint64_t size, flags, start, end, walk_end, regions, nregions, max_pages;
+    uint64_t inverted, mask, any_of, wanted;
+};
+
+static_assert(sizeof(struct scan_request) == 96, "struct pm_scan_arg");
+
+#define SCAN_IOCTL _IOWR('f', 16, struct scan_request)
+#define SCAN_IS_ZERO_PAGE ((uint64_t)1 << 5)
 
 static const uint64_t PAGEMAP_PRESENT = 1ull << 63;
 static const uint64_t PAGEMAP_SWAPPED = 1ull << 62;
@@ -221,6 +240,29 @@ int ljt_remote_rss(const struct ljt_remote *r, size_t *rss, size_t *pss)
     return 0;
 }
 
+static void clear_zero_pages(struct ljt_pages *p, const struct ljt_remote *r, uintptr_t end)
+{
+    struct scan_region regions[64];
+    struct scan_request scan = {
+        .size = sizeof(scan),
+        .start = p->start,
+        .end = end,
+        .regions = (uintptr_t)regions,
+        .nregions = 64,
+        .mask = SCAN_IS_ZERO_PAGE,
+        .wanted = SCAN_IS_ZERO_PAGE,
+    };
+    int n;
+    while (scan.start < end && (n = ioctl(r->pagemap, SCAN_IOCTL, &scan)) >= 0) {
+        for (int i = 0; i < n; i++)
+            for (uintptr_t at = regions[i].start; at < regions[i].end; at += r->page)
+                p->state[(at - p->start) / r->page] = LJT_PAGE_ABSENT;
+        if (scan.walk_end <= scan.start)
+            break;
+        scan.start = scan.walk_end;
+    }
+}
+
 int ljt_pages_load(struct ljt_pages *p, const struct ljt_remote *r, uintptr_t start, uintptr_t end)
 {
     uint64_t entries[1024];
@@ -246,5 +288,6 @@ int ljt_pages_load(struct ljt_pages *p, const struct ljt_remote *r, uintptr_t st
                                                                     : LJT_PAGE_ABSENT;
         i += n;
     }
+    clear_zero_pages(p, r, end);
     return 0;
 }

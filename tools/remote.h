@@ -3,7 +3,7 @@
  * moment.
  *
  * Nothing is ever written to the target and no page of it is brought into being: process_vm_readv on an
- * untouched anonymous page would map the zero page there, so every read asks /proc/PID/pagemap first
+ * untouched anonymous page would map the page of zeroes there, so every read asks /proc/PID/pagemap first
  * (ljt_pages_load) and skips what is absent. A swapped page is read, and thereby swapped in.
  *
  * The target is held with PTRACE_SEIZE and PTRACE_INTERRUPT on every thread. No signal is sent, a stopped job
@@ -56,7 +56,11 @@ int ljt_remote_read(const struct ljt_remote *r, uintptr_t address, void *to, siz
 /* Bytes of /proc/PID/smaps_rollup; both 0 if the kernel has none. */
 int ljt_remote_rss(const struct ljt_remote *r, size_t *rss, size_t *pss);
 
-/* Which pages of [start, end) exist, one byte a page: 0 absent, 1 present, 2 swapped out. */
+/*
+ * Which pages of [start, end) exist, one byte a page. A page that was only read is mapped to the kernel's
+ * page of zeroes: it costs nothing and RSS leaves it out, so it counts as absent, where the kernel can tell
+ * (Linux 6.7).
+ */
 enum { LJT_PAGE_ABSENT, LJT_PAGE_PRESENT, LJT_PAGE_SWAPPED };
 
 struct ljt_pages {
