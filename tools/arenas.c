@@ -92,7 +92,7 @@ static int scan_pages(struct ljt_arenas *a, const struct ljt_remote *r, const ui
 static int scan_vma(struct ljt_arenas *a, const struct ljt_remote *r, const struct ljt_vma *v,
                     struct ljt_pages *p)
 {
-    uintptr_t starts[SCAN_BATCH];
+    uintptr_t starts[SCAN_BATCH] = {0};
     int error = 0;
     for (uintptr_t at = v->start; error == 0 && at < v->end;) {
         size_t left = v->end - at, n = 0;
