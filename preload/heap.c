@@ -159,7 +159,8 @@ static enum ljt_heap_fault prove_ring(struct ljt_lj_state *m, struct ljt_lj_tree
     const struct ljt_lj_tree_chunk *c = node;
     do {
         if (sum->chunks >= most || !is_binned(m, c, true, index) || ljt_lj_head_size(c->head) != size ||
-            !in_segments(m, (uintptr_t)c->fd) || c->fd->bk != c || (c != node && c->parent != NULL))
+            !in_segments(m, (uintptr_t)c->fd) || c->fd->bk != c ||
+            (c != node && (c->parent != NULL || c->child[0] != NULL || c->child[1] != NULL)))
             return LJT_HEAP_BAD_BIN;
         sum->chunks++;
         sum->bytes += size;
@@ -340,6 +341,7 @@ void ljt_heap_rotate(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *c)
         return;
     replace_in_tree(m, c, c->bk);
     c->parent = NULL;
+    c->child[0] = c->child[1] = NULL; /* lj_alloc's unlink counts on it: an heir keeps the children it has */
 }
 
 static void insert_small(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
