@@ -16,13 +16,13 @@ test_poisoned_and_verified() { need_library && same_with "${EAGER[@]}" LJTRIM_DE
 
 test_sessions_poisoned_and_verified() {
 	need_library
-	start "${EAGER[@]}" LJTRIM_DEBUG=poison,verify "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:300000:100 light \
+	start "${EAGER[@]}" LJTRIM_DEBUG=poison,verify "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:40000:100 light \
 		"$TEST_DIR/finish"
 	wait_for_line 60 trough
 	sleep 3
 	touch finish
 	finish
-	grep -q '^verified 3000' out || fail "survivors were not verified"
+	grep -q '^verified 400' out || fail "survivors were not verified"
 }
 
 test_c_objects_poisoned_and_verified() {

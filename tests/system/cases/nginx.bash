@@ -23,7 +23,7 @@ start_nginx() {
 # Writes nginx.conf for this test. The Lua files are copied, so that workers of another user can read them.
 configure_nginx() {
 	local user_line=
-	[ "$(id -u)" != 0 ] || user_line="user ${user:-root};"
+	[ "$(id -u)" != 0 ] || user_line="user ${user:-root} $(id -gn "${user:-root}");"
 	port=$(free_port)
 	mkdir -p "$TEST_DIR/lua" "$TEST_DIR/temp"
 	cp "$TEST_SYSTEM"/lua/*.lua "$TEST_DIR/lua/"

@@ -171,7 +171,7 @@ test_worker_dumps_statistics() {
 	ask peak >/dev/null
 	wait_until 10 has_reclaimer "$worker" || fail "no reclaimer"
 	kill -USR2 "$worker"
-	wait_until 3 grep -q 'page floor' error.log err || fail "no dump in the error log"
+	wait_until 3 grep -q 'floor .*purgeable' error.log err || fail "no dump in the error log"
 	wait_until 3 grep -q 'signal 12 (SIGUSR2) received.*ignoring' error.log || fail "nginx's own handler did not run"
 	expect_equal "$(ask pid)" "$worker" "worker"
 	expect_equal "$(ask verify)" "verified 100" "answer"
