@@ -103,17 +103,32 @@ static enum verdict check_candidate(const struct candidate *c, struct vm *vm)
     return grown ? A_VM : TOO_YOUNG;
 }
 
+/*
+ * Takes a slot that is DEAD for its next use. The last epilogue that could write to it has run if busy is even.
+ * One taker wins; the registry lock does not exclude the reclaimer.
+ */
+static bool take_dead(unsigned slot)
+{
+    int dead = LJT_ARENA_DEAD;
+    return (atomic_load_explicit(&ljt_gates[slot].busy, memory_order_acquire) & 1) == 0 &&
+           atomic_compare_exchange_strong_explicit(&ljt_arenas[slot].state, &dead, LJT_ARENA_TAKEN,
+                                                   memory_order_acq_rel, memory_order_relaxed);
+}
+
+void ljt_arena_sweep(unsigned slot)
+{
+    if (!take_dead(slot))
+        return;
+    ljt_shadow_drop(&ljt_arenas[slot].shadow);
+    atomic_store_explicit(&ljt_arenas[slot].state, LJT_ARENA_FREE, memory_order_release);
+}
+
 static struct ljt_arena *take_slot(void)
 {
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_relaxed);
     for (unsigned i = 0; i < LJT_GATES; i++) {
         struct ljt_arena *a = &ljt_arenas[i];
-        int state = atomic_load_explicit(&a->state, memory_order_acquire);
-        /* DEAD: the last epilogue that could write to the slot has run if busy is even. */
-        bool idle = (atomic_load_explicit(&ljt_gates[i].busy, memory_order_acquire) & 1) == 0;
-        if (state != LJT_ARENA_FREE && !(state == LJT_ARENA_DEAD && idle))
-            continue;
-        if (state == LJT_ARENA_DEAD && ljt_reclaim_uses(i))
+        if (!ljt_arena_is(a, LJT_ARENA_FREE) && (ljt_reclaim_uses(i) || !take_dead(i)))
             continue;
         ljt_shadow_drop(&a->shadow);
         memset(&a->work, 0, sizeof(a->work));
@@ -396,6 +411,8 @@ void ljt_arena_close(unsigned slot)
     destroy(a->m, a->module);
     atomic_store_explicit(&ljt_wiped.word[slot].want, 0, memory_order_release);
     atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
+    if (a->shadow.table != NULL && ljt_reclaim_running())
+        ljt_reclaim_wake();
 }
 
 void ljt_arena_lose(struct ljt_arena *a, const char *why)

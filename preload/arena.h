@@ -11,6 +11,8 @@
  *                                  v                      v
  *                                 DEAD                   LOST --its state unmapped, or GG_State freed--> DEAD
  *
+ * A DEAD slot is TAKEN for a moment by whoever frees what it still has: the reclaimer, or the next VM's adopter.
+ *
  * The registry lock (ljt_wiped.registry) guards candidates, modules and the taking of free slots. The mmap hooks
  * run while an arena is busy, so the lock is never held while waiting for busy.
  */
@@ -30,7 +32,8 @@ enum ljt_arena_state {
     LJT_ARENA_ARMED,
     LJT_ARENA_LOST,
     LJT_ARENA_CLOSING,
-    LJT_ARENA_DEAD
+    LJT_ARENA_DEAD,
+    LJT_ARENA_TAKEN
 };
 
 /* Written by whoever runs a unit or by the reclaimer, never by both at once; read by the dump. */
@@ -77,7 +80,7 @@ struct ljt_arena {
         uint64_t seq, seq_time;    /* busy, and when it was seen to change */
         uint64_t look_seq;         /* busy when the last complete look began */
         uint64_t next_look;        /* when the next may begin */
-        uint64_t excess_floor;     /* resident - live when the last look had nothing left to purge */
+        int64_t stuck;             /* what of resident - live the last look could not have purged, ever */
         uint64_t look_started;
         uint64_t claimed_in_look;
         unsigned long map_events;  /* the module's, when the segments were listed */
@@ -102,6 +105,10 @@ void ljt_arena_prove(unsigned slot);
 void ljt_arena_reborn(unsigned slot);         /* first call in a forked child */
 void ljt_arena_consider_start(unsigned slot); /* the arena has grown */
 void ljt_arena_close(unsigned slot);          /* GG_State is freed */
+
+/* Frees what a DEAD slot still has, and the slot. Called by the reclaimer. */
+void ljt_arena_sweep(unsigned slot);
+
 bool ljt_arena_owns(unsigned slot, const void *ud);
 
 /* Leaves an arena alone from now on, with one line that says why. The caller has excluded the mutator or is it. */

@@ -230,6 +230,7 @@ static void purge_run(struct ljt_arena *a, uintptr_t lo, uintptr_t hi)
     size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);
     ljt_shadow_set(&a->shadow, LJT_SHADOW_PURGED, lo, hi);
     a->stats.purged += (uint64_t)pages << ljt_page_shift;
+    a->stats.resident -= (uint64_t)pages << ljt_page_shift;
 }
 
 /*
@@ -314,29 +315,36 @@ static void survey(struct ljt_arena *a)
 
 /*
  * Is there enough to gain for a look? resident - live is what can be gained and what can't (fragments, metadata);
- * what the last look found it could not gain is the floor to compare with.
+ * what the last look found that it could not gain is known. A silent VM is not disturbed: there less is enough.
  */
-static bool worth_a_look(const struct ljt_arena *a)
+static bool worth_a_look(const struct ljt_arena *a, bool silent)
 {
-    if (a->gc_width == 0 || a->stats.looks < 2)
+    if (a->gc_width == 0 || a->stats.looks == 0)
         return true;
-    uint64_t excess = a->stats.resident > a->stats.live ? a->stats.resident - a->stats.live : 0;
-    return excess >= a->pace.excess_floor + ljt_config.min_reclaim / 4;
+    int64_t excess = (int64_t)a->stats.resident - (int64_t)a->stats.live;
+    uint64_t enough = silent ? ljt_config.min_reclaim / 4 : ljt_config.min_reclaim;
+    return excess >= a->pace.stuck + (int64_t)enough;
 }
 
 static void end_look(struct ljt_arena *a)
 {
     struct ljt_pace *p = &a->pace;
-    p->stage = STAGE_IDLE;
+    size_t left = 0; /* pages that are free and resident: too young, or the ends of slices and the VM's room */
+    for (unsigned i = 0; i < a->work.segments; i++)
+        left += ljt_shadow_count(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_FREE) | LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT),
+                                 0, a->work.segment[i].base,
+                                 a->work.segment[i].base + a->work.segment[i].size);
     a->stats.looks++;
     a->stats.purgeable = (uint64_t)a->work.purgeable << ljt_page_shift;
     uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
-    /* The heap was the same in this look and in the one before: all that is free was old enough. */
-    bool same = p->look_seq == seq;
-    p->settled = p->look_started == seq && (same || a->work.at_sight) && p->claimed_in_look == 0;
-    if (p->settled || p->claimed_in_look == 0)
-        p->excess_floor = a->stats.resident > a->stats.live ? a->stats.resident - a->stats.live : 0;
+    /* The heap was the same in the look before and nothing was left to claim: what is left now stays. */
+    bool same = p->look_started == seq && (p->look_seq == seq || a->work.at_sight);
+    p->settled = same && p->claimed_in_look == 0;
+    p->stuck = (int64_t)a->stats.resident - (int64_t)a->stats.live;
+    if (!p->settled)
+        p->stuck -= (int64_t)left << ljt_page_shift;
     p->look_seq = p->look_started;
+    p->stage = STAGE_IDLE;
 }
 
 /* One step of an arena's round. False when there is nothing to do before next_look, or ever (settled). */
@@ -367,7 +375,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         }
         survey(a);
         p->look_started = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
-        if (!worth_a_look(a)) {
+        if (!worth_a_look(a, p->look_started == p->look_seq)) {
             p->settled = p->look_seq == p->look_started;
             p->look_seq = p->look_started;
             p->stage = STAGE_IDLE;
@@ -416,6 +424,8 @@ static uint64_t attend(unsigned slot, uint64_t now)
     uint64_t wish = UINT64_MAX;
     atomic_store_explicit(&current, (int)slot, memory_order_seq_cst);
     atomic_thread_fence(memory_order_seq_cst);
+    if (ljt_arena_is(a, LJT_ARENA_DEAD))
+        ljt_arena_sweep(slot);
     if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
         uint64_t until = now + PATIENCE;
         bool more;

@@ -53,7 +53,7 @@ static void sizes(struct ljt_text *t, const struct ljt_arena_stats *s)
     ljt_text_string(t, "  fragmentation ");
     ljt_text_percent(t, s->mapped - live, s->mapped);
     size(t, "\n  resident ", s->resident);
-    size(t, "  floor    ", floor);
+    size(t, "  page floor ", floor);
     size(t, "  purgeable ", s->purgeable);
     ljt_text_string(t, "\n");
     size(t, "  purged   ", s->purged);
