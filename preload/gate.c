@@ -160,11 +160,22 @@ void ljt_gate_fork_child(void)
 
 /* ---- The mutator's side ---- */
 
-/* Leaves the heap to the reclaimer until it lets go; returns with busy set again. */
-static uint64_t step_aside(struct ljt_gate *g, struct ljt_gate_word *w, uint64_t seq)
+static inline void enter(struct ljt_gate *g)
 {
-    seq = (seq | 1) + 1;
-    atomic_store_explicit(&g->busy, seq, memory_order_release); /* pairs with hold */
+    uint64_t seq = atomic_load_explicit(&g->busy, memory_order_relaxed);
+    atomic_store_explicit(&g->busy, seq | 1, memory_order_relaxed);
+}
+
+static inline void leave(struct ljt_gate *g)
+{
+    uint64_t seq = atomic_load_explicit(&g->busy, memory_order_relaxed);
+    atomic_store_explicit(&g->busy, (seq | 1) + 1, memory_order_release); /* pairs with hold */
+}
+
+/* Leaves the heap to the reclaimer until it lets go; returns with busy set again. */
+static void step_aside(struct ljt_gate *g, struct ljt_gate_word *w)
+{
+    leave(g);
     for (int spin = 0;; spin++) {
         uint32_t want = atomic_load_explicit(&w->want, memory_order_acquire);
         if ((want & LJT_WANT_HOLD) == 0)
@@ -177,15 +188,14 @@ static uint64_t step_aside(struct ljt_gate *g, struct ljt_gate_word *w, uint64_t
         ljt_kernel.futex_wait((const volatile void *)&w->want, want, 1000000);
         atomic_store_explicit(&w->waiters, 0, memory_order_relaxed);
     }
-    atomic_store_explicit(&g->busy, seq | 1, memory_order_relaxed);
-    return seq;
+    enter(g);
 }
 
 /*
- * Everything that is wanted of the mutator, with busy set. Returns the sequence to leave with. Takes bits off
- * `want` one at a time and looks again, so that a bit that comes meanwhile is seen too.
+ * Everything that is wanted of the mutator, with busy set. Takes bits off `want` one at a time and looks again, so
+ * that a bit that comes meanwhile is seen too.
  */
-static __attribute__((noinline, cold)) uint64_t serve(unsigned slot, uint64_t seq)
+static void serve(unsigned slot)
 {
     struct ljt_gate *g = &ljt_gates[slot];
     struct ljt_gate_word *w = &ljt_wiped.word[slot];
@@ -203,7 +213,7 @@ static __attribute__((noinline, cold)) uint64_t serve(unsigned slot, uint64_t se
         if (want == 0) {
             ljt_arena_reborn(slot);
         } else if (want & LJT_WANT_HOLD) {
-            seq = step_aside(g, w, seq);
+            step_aside(g, w);
         } else if (want & LJT_WANT_PROVE) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_PROVE, memory_order_acq_rel);
             ljt_arena_prove(slot);
@@ -221,32 +231,37 @@ static __attribute__((noinline, cold)) uint64_t serve(unsigned slot, uint64_t se
     if (start != 0)
         ljt_histogram_add(&ljt_arenas[slot].stats.waits, ljt_kernel.now() - start);
     errno = saved;
-    return seq;
 }
 
-/* GG_State is freed: the VM closes. lua_close does this only if allocf is not lj_alloc_f, so it's our job. */
-static __attribute__((noinline, cold)) void *finish(unsigned slot, uint64_t seq)
+/*
+ * A call for which something is wanted, or one that touches GG_State. If that is freed the VM closes: lua_close
+ * calls allocf only if it is not lj_alloc_f, else it would have destroyed the arena, so that is our job.
+ */
+static __attribute__((noinline, cold)) void *slow_call(void *ud, void *ptr, size_t osize, size_t nsize,
+                                                       unsigned slot)
 {
     struct ljt_gate *g = &ljt_gates[slot];
-    seq = serve(slot, seq);
-    ljt_arena_close(slot);
-    atomic_store_explicit(&g->busy, (seq | 1) + 1, memory_order_release);
-    return NULL;
+    void *mem = NULL;
+    serve(slot);
+    if (ptr != NULL && ptr == g->gg && nsize == 0 && ljt_arena_owns(slot, ud))
+        ljt_arena_close(slot);
+    else
+        mem = g->allocf(ud, ptr, osize, nsize);
+    leave(g);
+    return mem;
 }
 
-static inline __attribute__((always_inline)) void *gate(unsigned slot, void *ud, void *ptr, size_t osize,
-                                                        size_t nsize)
+static inline __attribute__((always_inline)) void *gate(void *ud, void *ptr, size_t osize, size_t nsize,
+                                                        unsigned slot)
 {
     struct ljt_gate *g = &ljt_gates[slot];
-    uint64_t seq = atomic_load_explicit(&g->busy, memory_order_relaxed);
-    atomic_store_explicit(&g->busy, seq | 1, memory_order_relaxed);
+    enter(g);
     atomic_signal_fence(memory_order_seq_cst); /* the fence itself is the reclaimer's membarrier */
-    if (__builtin_expect(atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) != LJT_WANT_LIVE, 0))
-        seq = serve(slot, seq);
-    if (__builtin_expect(ptr == g->gg, 0) && nsize == 0 && ljt_arena_owns(slot, ud))
-        return finish(slot, seq);
+    if (__builtin_expect(atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) != LJT_WANT_LIVE, 0) ||
+        __builtin_expect(ptr == g->gg, 0))
+        return slow_call(ud, ptr, osize, nsize, slot);
     void *mem = g->allocf(ud, ptr, osize, nsize);
-    atomic_store_explicit(&g->busy, (seq | 1) + 1, memory_order_release); /* pairs with hold */
+    leave(g);
     return mem;
 }
 
@@ -254,7 +269,7 @@ static inline __attribute__((always_inline)) void *gate(unsigned slot, void *ud,
 #define TRAMPOLINE(n)                                                                  \
     static void *trampoline_##n(void *ud, void *ptr, size_t osize, size_t nsize)       \
     {                                                                                  \
-        return gate(0x##n, ud, ptr, osize, nsize);                                     \
+        return gate(ud, ptr, osize, nsize, 0x##n);                                     \
     }
 #define ROW(apply, h)                                                                  \
     apply(h##0) apply(h##1) apply(h##2) apply(h##3) apply(h##4) apply(h##5) apply(h##6) apply(h##7) \

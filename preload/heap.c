@@ -34,10 +34,11 @@ static bool segment_is_mapped(const struct ljt_lj_segment *s)
     return true;
 }
 
-static bool in_segments(const struct ljt_lj_state *m, uintptr_t a)
+/* Can `len` bytes at `a` be read, as far as the segments say? */
+static bool in_segments(const struct ljt_lj_state *m, uintptr_t a, size_t len)
 {
     for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next)
-        if (a >= s->base && a < s->base + s->size)
+        if (a >= s->base && a - s->base <= s->size - len)
             return true;
     return false;
 }
@@ -60,7 +61,7 @@ static enum ljt_heap_fault prove_segments(const struct ljt_lj_state *m, struct l
             return LJT_HEAP_BAD_SEGMENT;
         s = next;
     } while (s != NULL && census->segments < LJT_HEAP_MAX_SEGMENTS);
-    return s == NULL && in_segments(m, (uintptr_t)m) ? LJT_HEAP_OK : LJT_HEAP_BAD_SEGMENT;
+    return s == NULL && in_segments(m, (uintptr_t)m, sizeof(*m)) ? LJT_HEAP_OK : LJT_HEAP_BAD_SEGMENT;
 }
 
 /* What the walk has found free and binned, to be compared with what the bins say. */
@@ -123,7 +124,8 @@ static enum ljt_heap_fault prove_chunks(const struct ljt_lj_state *m, const stru
 static bool is_binned(const struct ljt_lj_state *m, const void *chunk, bool large, unsigned index)
 {
     const struct ljt_lj_chunk *c = chunk;
-    if (((uintptr_t)c & (LJT_LJ_ALIGN - 1)) != 0 || !in_segments(m, (uintptr_t)c) || ljt_lj_chunk_cinuse(c) ||
+    if (((uintptr_t)c & (LJT_LJ_ALIGN - 1)) != 0 ||
+        !in_segments(m, (uintptr_t)c, large ? LJT_LJ_TREE_CHUNK : LJT_LJ_MIN_CHUNK) || ljt_lj_chunk_cinuse(c) ||
         c == m->dv || c == m->top)
         return false;
     size_t size = ljt_lj_chunk_size(c);
@@ -159,8 +161,9 @@ static enum ljt_heap_fault prove_ring(struct ljt_lj_state *m, struct ljt_lj_tree
     const struct ljt_lj_tree_chunk *c = node;
     do {
         if (sum->chunks >= most || !is_binned(m, c, true, index) || ljt_lj_head_size(c->head) != size ||
-            !in_segments(m, (uintptr_t)c->fd) || c->fd->bk != c ||
-            (c != node && (c->parent != NULL || c->child[0] != NULL || c->child[1] != NULL)))
+            ((uintptr_t)c->fd & (LJT_LJ_ALIGN - 1)) != 0 ||
+            !in_segments(m, (uintptr_t)c->fd, LJT_LJ_TREE_CHUNK) || c->fd->bk != c ||
+            c->index != index || (c != node && (c->parent != NULL || c->child[0] != NULL || c->child[1] != NULL)))
             return LJT_HEAP_BAD_BIN;
         sum->chunks++;
         sum->bytes += size;
@@ -207,8 +210,8 @@ enum ljt_heap_fault ljt_heap_prove(struct ljt_lj_state *m, struct ljt_heap_censu
     enum ljt_heap_fault fault = prove_segments(m, census);
     if (fault != LJT_HEAP_OK)
         return fault;
-    if (!in_segments(m, (uintptr_t)m->top) || (m->dvsize != 0) != (m->dv != NULL) ||
-        (m->dv != NULL && !in_segments(m, (uintptr_t)m->dv)))
+    if (!in_segments(m, (uintptr_t)m->top, LJT_LJ_TOP_FOOT) || (m->dvsize != 0) != (m->dv != NULL) ||
+        (m->dv != NULL && !in_segments(m, (uintptr_t)m->dv, LJT_LJ_MIN_CHUNK)))
         return LJT_HEAP_BAD_TOP;
 
     struct free_sum walked = {0}, binned = {0};

@@ -88,7 +88,7 @@ struct ljt_lj_tree_chunk {
     struct ljt_lj_tree_chunk *fd, *bk;  /* ring of equal sizes; alone: itself */
     struct ljt_lj_tree_chunk *child[2]; /* only in the ring's tree node */
     struct ljt_lj_tree_chunk *parent;   /* NULL: in a ring, not in the tree; of a root: its treebin */
-    uint32_t index;                     /* of its treebin */
+    size_t index;                       /* of its treebin; lj_alloc reads all 8 bytes */
 };
 
 struct ljt_lj_segment {
@@ -129,6 +129,7 @@ LJT_LJ_ASSERT_OFFSET(ljt_lj_tree_chunk, bk, 24);
 LJT_LJ_ASSERT_OFFSET(ljt_lj_tree_chunk, child, 32);
 LJT_LJ_ASSERT_OFFSET(ljt_lj_tree_chunk, parent, 48);
 LJT_LJ_ASSERT_OFFSET(ljt_lj_tree_chunk, index, 56);
+static_assert(sizeof(((struct ljt_lj_tree_chunk *)0)->index) == 8, "lj_alloc layout: bindex_t is a size_t");
 static_assert(sizeof(struct ljt_lj_segment) == 24, "lj_alloc layout: segment");
 LJT_LJ_ASSERT_OFFSET(ljt_lj_segment, base, 0);
 LJT_LJ_ASSERT_OFFSET(ljt_lj_segment, size, 8);
