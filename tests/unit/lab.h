@@ -1,0 +1,147 @@
+/*
+ * lab: heaps to experiment on.
+ *
+ * Real VMs (luaL_newstate), arenas that are made by hand in a mapping and then driven by LuaJIT's own allocator,
+ * a walk that knows nothing of heap.c, a fake clock, and a place that catches what the library logs. The process
+ * has no interposed mmap: tests call the hooks themselves, as if LuaJIT had mapped.
+ */
+#ifndef LJT_TEST_LAB_H
+#define LJT_TEST_LAB_H
+
+#include <criterion/criterion.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "arena.h"
+#include "config.h"
+#include "gate.h"
+#include "heap.h"
+#include "kernel.h"
+#include "lj_layout.h"
+#include "reclaim.h"
+#include "unit.h"
+
+struct lua_State;
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+
+/* Under a sanitizer everything is slower by an order of magnitude. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define LAB_SLOWNESS 10
+#else
+#define LAB_SLOWNESS 1
+#endif
+
+/* Defaults for the configuration, the kernel's facts, no reclaimer thread (nothing starts one). */
+void lab_init(void);
+
+/* ---- Randomness: TEST_SEED=n repeats a run ---- */
+
+void lab_seed(const char *test);
+uint64_t lab_random(void);
+uint64_t lab_below(uint64_t n); /* 0 to n - 1 */
+
+/* A count from the environment, or the default divided by LAB_SLOWNESS. */
+size_t lab_count(const char *variable, size_t otherwise);
+
+/* ---- Real VMs ---- */
+
+struct lab_vm {
+    struct lua_State *L;
+    struct ljt_lj_state *m;
+    ljt_alloc_fn *allocf; /* lj_alloc_f */
+    uintptr_t base;       /* of its first mapping */
+};
+
+struct lab_vm lab_vm_open(void);
+
+/* lj_alloc_f, and an address in its text. */
+ljt_alloc_fn *lab_allocf(void);
+uintptr_t lab_pc(void);
+
+/* What the mmap hook hears of: the VM's first mapping, one that is not the first of any. */
+void lab_vm_announce(const struct lab_vm *vm);
+void lab_vm_mapped_again(const struct lab_vm *vm);
+
+/* Makes its arena larger than the first mapping, by `bytes` at least. */
+void lab_vm_grow(const struct lab_vm *vm, size_t bytes);
+
+/* Announce, grow, gate. Returns its arena, GATED; NULL if it was not taken. lab_vm_arm: makes its first call, too. */
+struct ljt_arena *lab_vm_adopt(const struct lab_vm *vm);
+struct ljt_arena *lab_vm_arm(const struct lab_vm *vm);
+
+/* The arena of a state, or NULL. */
+struct ljt_arena *lab_arena_of(const struct ljt_lj_state *m);
+
+/* What g->allocf is now. */
+ljt_alloc_fn *lab_vm_allocf(const struct lab_vm *vm);
+
+/* ---- Hand-made arenas ---- */
+
+/* An empty arena whose only segment has this size (whole pages). */
+struct ljt_lj_state *lab_heap(size_t size);
+struct ljt_lj_state *lab_heap_in(void *zeroed, size_t size);
+
+void *lab_malloc(struct ljt_lj_state *m, size_t n);
+void lab_free(struct ljt_lj_state *m, void *mem);
+
+/* The payload of a chunk of this size, and the chunk of a payload. */
+void *lab_chunk_alloc(struct ljt_lj_state *m, size_t chunk_size);
+struct ljt_lj_chunk *lab_chunk(void *mem);
+
+/*
+ * A free chunk of exactly this size (at least 256) between two in use, in the treebins. What must be free
+ * together is made by lab_malloc and lab_free.
+ */
+struct ljt_lj_chunk *lab_free_chunk(struct ljt_lj_state *m, size_t chunk_size);
+
+/* Many chunks in use and free, of sizes that repeat: trees with depth, and rings. */
+void lab_fragment(struct ljt_lj_state *m, size_t chunks, size_t max_size);
+
+/* A slot, ARMED, for a hand-made arena. Its gate's place is a word of the lab's. */
+struct ljt_arena *lab_arm(struct ljt_lj_state *m);
+
+/* ---- Independent looks at a heap ---- */
+
+struct lab_map {
+    size_t count;
+    struct {
+        uintptr_t at;
+        size_t size;
+        bool in_use;
+    } chunk[];
+};
+
+/* Every chunk in address order of each segment in turn. To be freed by free(). */
+struct lab_map *lab_map(const struct ljt_lj_state *m);
+bool lab_map_equal(const struct lab_map *a, const struct lab_map *b);
+
+/* The whole pages inside free chunks: how many. `each` (may be NULL) is called with every run of them. */
+size_t lab_free_pages(const struct ljt_lj_state *m, void (*each)(uintptr_t lo, uintptr_t hi, void *arg),
+                      void *arg);
+
+/* The largest piece that the VM could have without mapping more: of top, dv and the bins. */
+size_t lab_largest_room(const struct ljt_lj_state *m);
+
+/* Proves it and compares the sums with those of the walk. */
+void lab_prove(struct ljt_lj_state *m);
+
+/* Pages of the arena's segments that are resident, asked of the kernel. */
+size_t lab_resident_pages(const struct ljt_lj_state *m);
+
+/* ---- The fake clock: moves when told, and by what futex_wait would have slept ---- */
+
+void lab_fake_time(void);
+void lab_pass_time(uint64_t ns);
+
+/* ---- The log ---- */
+
+/* From here on, what goes to stderr is caught. lab_said: all of it until now, a terminated string. */
+void lab_catch_stderr(void);
+const char *lab_said(void);
+unsigned lab_said_lines(void);
+
+#endif
