@@ -162,6 +162,28 @@ struct ljt_lj_state *lab_heap_in(void *base, size_t size)
     return m;
 }
 
+void lab_add_segment(struct ljt_lj_state *m, size_t size)
+{
+    struct ljt_lj_chunk *rest = m->top;
+    struct ljt_lj_chunk *record = ljt_lj_chunk_next(rest);
+    struct ljt_lj_segment *old = ljt_lj_chunk_to_mem(record);
+    rest->head |= LJT_LJ_CINUSE; /* freed when all is in place */
+    record->head = LJT_LJ_SEGMENT_CHUNK | LJT_LJ_CINUSE | LJT_LJ_PINUSE;
+    *old = m->seg;
+    for (size_t at = 8; at < 32; at += 8)
+        *(size_t *)((uintptr_t)record + LJT_LJ_SEGMENT_CHUNK + at) = LJT_LJ_FENCEPOST;
+
+    m->seg.base = (uintptr_t)ljt_kernel_alloc(size);
+    m->seg.size = size;
+    m->seg.next = old;
+    cr_assert(m->seg.base != 0);
+    m->top = (struct ljt_lj_chunk *)m->seg.base;
+    m->topsize = size - LJT_LJ_TOP_FOOT;
+    m->top->head = m->topsize | LJT_LJ_PINUSE;
+    ljt_lj_chunk_next(m->top)->head = LJT_LJ_TOP_FOOT;
+    lab_free(m, ljt_lj_chunk_to_mem(rest));
+}
+
 void *lab_malloc(struct ljt_lj_state *m, size_t n)
 {
     void *mem = lab_allocf()(m, NULL, 0, n);

@@ -85,6 +85,9 @@ ljt_alloc_fn *lab_vm_allocf(const struct lab_vm *vm);
 struct ljt_lj_state *lab_heap(size_t size);
 struct ljt_lj_state *lab_heap_in(void *zeroed, size_t size);
 
+/* A second segment of this size, which has the new top, as lj_alloc adds one that it can't merge. */
+void lab_add_segment(struct ljt_lj_state *m, size_t size);
+
 void *lab_malloc(struct ljt_lj_state *m, size_t n);
 void lab_free(struct ljt_lj_state *m, void *mem);
 
