@@ -436,7 +436,8 @@ uint64_t ljt_arena_gc_total(const struct ljt_arena *a)
 
 /* ---- Fork ---- */
 
-static bool registry_taken; /* by this thread, for a fork */
+/* For a fork. Of the thread: two may fork at once, and each gives back what it took itself. */
+static __thread bool registry_taken;
 
 void ljt_arena_fork_prepare(void)
 {
