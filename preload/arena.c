@@ -110,7 +110,8 @@ static enum verdict check_candidate(const struct candidate *c, struct vm *vm)
 static bool take_dead(unsigned slot)
 {
     int dead = LJT_ARENA_DEAD;
-    return (atomic_load_explicit(&ljt_gates[slot].busy, memory_order_acquire) & 1) == 0 &&
+    return ljt_arena_is(&ljt_arenas[slot], LJT_ARENA_DEAD) && /* first: while a VM closes, busy is odd until after */
+           (atomic_load_explicit(&ljt_gates[slot].busy, memory_order_acquire) & 1) == 0 &&
            atomic_compare_exchange_strong_explicit(&ljt_arenas[slot].state, &dead, LJT_ARENA_TAKEN,
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
