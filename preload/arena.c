@@ -279,6 +279,8 @@ void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
             continue;
         ljt_lock_acquire(&ljt_wiped.word[i].life);
         bool state_goes = (uintptr_t)a->m - addr < len;
+        if (state_goes) /* before DEAD, from which on the slot may be another VM's */
+            atomic_store_explicit(&ljt_wiped.word[i].want, 0, memory_order_release);
         atomic_store_explicit(&a->state, state_goes ? LJT_ARENA_DEAD : LJT_ARENA_LOST, memory_order_release);
         ljt_lock_release(&ljt_wiped.word[i].life);
     }
@@ -296,7 +298,10 @@ void ljt_arena_remapped(uintptr_t old_addr, size_t old_len, size_t new_len, uint
 
 /* ---- The gate's slow path ---- */
 
-/* Takes the gate away again, on the mutator's own thread. */
+/*
+ * Takes the gate away again, on the mutator's own thread. LOST, not DEAD: the host may have copied the gate
+ * meanwhile, into a wrapper of its own, and would write to the slot's busy after another VM had got it.
+ */
 static void refuse(struct ljt_arena *a, const char *why)
 {
     static struct ljt_once once;
@@ -304,7 +309,7 @@ static void refuse(struct ljt_arena *a, const char *why)
     ljt_alloc_fn *gate = ljt_gate_trampoline(a->slot);
     atomic_compare_exchange_strong_explicit(a->place, &gate, a->allocf, memory_order_release,
                                             memory_order_relaxed);
-    atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
+    atomic_store_explicit(&a->state, LJT_ARENA_LOST, memory_order_release);
 }
 
 /*

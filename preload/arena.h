@@ -8,8 +8,7 @@
  *
  *     candidate --light check--> GATED --proof--> ARMED --GG_State freed--> CLOSING --> DEAD --> (slot FREE)
  *                                  | refused              | allocf taken away, heap inconsistent
- *                                  v                      v
- *                                 DEAD                   LOST --its state unmapped, or GG_State freed--> DEAD
+ *                                  +----------------------+--> LOST --state unmapped, or GG_State freed--> DEAD
  *
  * A DEAD slot is TAKEN for a moment by whoever frees what it still has: the reclaimer, or the next VM's adopter.
  *

@@ -28,7 +28,7 @@
  *   life         a lock: the reclaimer holds it while it touches the arena's memory (unit, purge, a hint), the
  *                closer and the munmap hook take it before that memory goes away
  *
- * States of a slot (arena.h): FREE - GATED - ARMED - CLOSING - DEAD - FREE; ARMED - LOST - DEAD.
+ * States of a slot (arena.h): FREE - GATED - ARMED - CLOSING - DEAD - FREE; GATED or ARMED - LOST - DEAD.
  *
  * Ordering. Entry stores busy|1, then loads want; a hold sets HOLD, then loads busy. Store then load on both
  * sides: each needs a full fence between the two, or both could miss each other. The reclaimer executes the
