@@ -80,6 +80,9 @@ struct ljt_arena {
         uint64_t look_seq;         /* busy when the last complete look began */
         uint64_t next_look;        /* when the next may begin */
         int64_t stuck;             /* what of resident - live the last look could not have purged, ever */
+        uint64_t stuck_live;       /* live then */
+        bool stuck_exact;          /* the VM was silent then */
+        unsigned skipped;          /* chances to look since the last one */
         uint64_t look_started;
         uint64_t claimed_in_look;
         unsigned long map_events;  /* the module's, when the segments were listed */

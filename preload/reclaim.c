@@ -25,6 +25,8 @@
 #define PATIENCE (50 * MS)
 /* How long a hold waits for a call that is under way. */
 #define HOLD_PATIENCE (50 * MS / 1000)
+/* A moving VM is looked at after so many chances that did not seem worth it. */
+#define LOOK_ANYWAY 8
 /* A purge under the life lock ends after so many bytes or calls: a closer waits for no more. */
 #define PURGE_BYTES ((size_t)2 << 20)
 #define PURGE_CALLS 64
@@ -314,16 +316,22 @@ static void survey(struct ljt_arena *a)
 }
 
 /*
- * Is there enough to gain for a look? resident - live is what can be gained and what can't (fragments, metadata);
- * what the last look found that it could not gain is known. A silent VM is not disturbed: there less is enough.
+ * Is there enough to gain for a look? resident - live is what can be gained and what is stuck (fragments, metadata);
+ * the latter is known from an earlier look: exactly, if the VM was silent during it. All these figures are taken
+ * at different times, so now and then a VM that moves is looked at regardless; and a silent one, which is not
+ * disturbed, on less.
  */
-static bool worth_a_look(const struct ljt_arena *a, bool silent)
+static bool worth_a_look(struct ljt_arena *a, bool silent)
 {
-    if (a->gc_width == 0 || a->stats.looks == 0)
+    struct ljt_pace *p = &a->pace;
+    if (a->gc_width == 0 || a->stats.looks == 0 || (silent && !p->stuck_exact) || ++p->skipped >= LOOK_ANYWAY)
         return true;
     int64_t excess = (int64_t)a->stats.resident - (int64_t)a->stats.live;
+    int64_t stuck = p->stuck; /* part of it is a share of the live chunks: 8 bytes each, and what rounding adds */
+    if (a->stats.live < p->stuck_live)
+        stuck = (int64_t)((double)stuck * (double)a->stats.live / (double)p->stuck_live);
     uint64_t enough = silent ? ljt_config.min_reclaim / 4 : ljt_config.min_reclaim;
-    return excess >= a->pace.stuck + (int64_t)enough;
+    return excess >= stuck + (int64_t)enough;
 }
 
 static void end_look(struct ljt_arena *a)
@@ -340,9 +348,15 @@ static void end_look(struct ljt_arena *a)
     /* The heap was the same in the look before and nothing was left to claim: what is left now stays. */
     bool same = p->look_started == seq && (p->look_seq == seq || a->work.at_sight);
     p->settled = same && p->claimed_in_look == 0;
-    p->stuck = (int64_t)a->stats.resident - (int64_t)a->stats.live;
-    if (!p->settled)
-        p->stuck -= (int64_t)left << ljt_page_shift;
+    bool silent = p->look_started == seq;
+    if (silent || !p->stuck_exact) {
+        p->stuck = (int64_t)a->stats.resident - (int64_t)a->stats.live;
+        if (!p->settled)
+            p->stuck -= (int64_t)left << ljt_page_shift;
+        p->stuck_live = a->stats.live;
+        p->stuck_exact = silent;
+    }
+    p->skipped = 0;
     p->look_seq = p->look_started;
     p->stage = STAGE_IDLE;
 }
@@ -383,7 +397,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         }
         ljt_shadow_begin_look(&a->shadow);
         bool may_claim = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
-        ljt_work_begin_look(&a->work, may_claim, decay == 0);
+        ljt_work_begin_look(&a->work, a->stats.mapped, may_claim, decay == 0);
         p->claimed_in_look = 0;
         p->stage = STAGE_LOOK;
         return true;

@@ -18,8 +18,10 @@ static bool spent(struct allowance *left)
     return left->steps >= LJT_UNIT_VISITS || (left->steps % 4 == 0 && ljt_kernel.now() >= left->deadline);
 }
 
-void ljt_work_begin_look(struct ljt_work *w, bool may_claim, bool at_sight)
+void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight)
 {
+    size_t share = mapped / LJT_CLAIM_SHARE;
+    w->claim_bytes = share < LJT_CLAIM_MIN ? LJT_CLAIM_MIN : share > LJT_CLAIM_MAX ? LJT_CLAIM_MAX : share;
     w->kind = LJT_UNIT_LOOK;
     w->look_done = false;
     w->may_claim = may_claim;
@@ -48,7 +50,7 @@ static void list_segments(struct ljt_arena *a)
 
 static bool ledger_full(const struct ljt_work *w)
 {
-    return w->claims == LJT_LEDGER || w->claimed_bytes >= LJT_CLAIM_BYTES;
+    return w->claims == LJT_LEDGER || w->claimed_bytes >= w->claim_bytes;
 }
 
 static void claim(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t from, uintptr_t to, uintptr_t lo,
@@ -75,7 +77,7 @@ static bool leaves_room(struct ljt_lj_state *m, const struct ljt_lj_chunk *c, si
 
 /*
  * A chunk too large to be claimed whole (and top, which never is): from its high end down, the next window of
- * LJT_CLAIM_BYTES that is worth it. The headers at the window's ends stay resident: a page or two a slice.
+ * claim_bytes that is worth it. The headers at the window's ends stay resident: a page or two a slice.
  *
  *     c                    claim                           c + size
  *     | header | low, free | header |      window        | header | high, free (or the new top) |
@@ -95,7 +97,7 @@ static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size
         if (!ljt_shadow_last(&a->shadow, mask, 0, lo, below, &last))
             return false;
         uintptr_t window_hi = last + ljt_page_size;
-        uintptr_t window_lo = window_hi - lo > LJT_CLAIM_BYTES ? window_hi - LJT_CLAIM_BYTES : lo;
+        uintptr_t window_lo = window_hi - lo > w->claim_bytes ? ljt_page_up(window_hi - w->claim_bytes) : lo;
         w->giant_below = below = window_lo;
         if (ljt_shadow_count(&a->shadow, mask, 0, window_lo, window_hi) < LJT_WINDOW_PAGES) {
             if (spent(left))
@@ -105,7 +107,7 @@ static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size
         uintptr_t from = window_lo == lo ? (uintptr_t)c : window_lo - LJT_LJ_TREE_CHUNK;
         uintptr_t to = window_hi == hi && c != a->m->top ? (uintptr_t)c + size : window_hi;
         claim(a, c, from, to, window_lo, window_hi);
-        w->claimed_bytes = LJT_CLAIM_BYTES; /* one slice a batch: what remains of the chunk merges before the next */
+        w->claimed_bytes = w->claim_bytes; /* one slice a batch: what remains of the chunk merges before the next */
         return true;
     }
 }
@@ -134,7 +136,7 @@ static bool visit(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, stru
             return false;
         hi = kept;
     }
-    if (is_top || size > LJT_CLAIM_BYTES)
+    if (is_top || size > w->claim_bytes)
         return claim_slice(a, c, size, lo, hi, mask, left);
 
     uintptr_t page;

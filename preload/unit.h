@@ -24,7 +24,9 @@ enum ljt_unit_kind { LJT_UNIT_SEGMENTS, LJT_UNIT_LOOK, LJT_UNIT_HAND_BACK };
 enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
 
 #define LJT_LEDGER 64                       /* claims out at a time, at most */
-#define LJT_CLAIM_BYTES ((size_t)4 << 20)   /* and their bytes: the VM keeps the rest. A larger chunk is sliced */
+#define LJT_CLAIM_SHARE 32                  /* and this part of what is mapped, between */
+#define LJT_CLAIM_MIN ((size_t)1 << 20)     /* these two bounds: the VM keeps the rest. A larger chunk is */
+#define LJT_CLAIM_MAX ((size_t)16 << 20)    /* sliced; each slice leaves a page or two behind */
 #define LJT_VM_ROOM ((size_t)132 << 10)     /* always left to the VM in one piece: its largest request fits */
 #define LJT_WINDOW_PAGES 8                  /* a slice that frees fewer pages is not worth its two headers */
 #define LJT_UNIT_VISITS 100
@@ -42,6 +44,7 @@ struct ljt_work {
     /* How to look; written by the reclaimer before the first unit of a look. */
     bool may_claim; /* else only mark */
     bool at_sight;  /* decay 0: age does not matter */
+    size_t claim_bytes; /* most that may be claimed at a time */
 
     /* Where the look is. */
     enum { LJT_LOOK_TOP, LJT_LOOK_DV, LJT_LOOK_TREES } phase;
@@ -62,8 +65,8 @@ struct ljt_work {
     } segment[LJT_SEGMENTS];
 };
 
-/* Starts a look from its beginning. The caller has begun one in the shadow. */
-void ljt_work_begin_look(struct ljt_work *w, bool may_claim, bool at_sight);
+/* Starts a look from its beginning, in an arena of so many bytes. The caller has begun one in the shadow. */
+void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight);
 
 /* Runs one unit. The arena is at rest. */
 void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by);
