@@ -1,9 +1,10 @@
 /*
  * entry: where the library comes to life, and how it follows its process through forks to its end.
  *
- *     constructor      configuration, log, next definitions, fork handlers. No thread, no output.
+ *     constructor      configuration, log, next definitions, fork handlers; the signal handler, if LuaJIT is
+ *                      linked. No thread, no output.
  *     first mapping    arena.c notices a LuaJIT's arena (interpose.c)
- *     growth           the gate goes in, the heap is proven (gate.c, heap.c), the signal handler is installed
+ *     growth           the gate goes in, the heap is proven (gate.c, heap.c), the signal handler at the latest
  *     2 MiB            the reclaimer's thread starts (reclaim.c)
  *     fork             holds are excluded; what only the parent's thread knew is wiped; the child goes on lazily
  *     exit             LJTRIM_STATS_AT_EXIT
@@ -21,8 +22,10 @@
 #include "kernel.h"
 #include "ljtrim.h"
 #include "log.h"
+#include "module.h"
 #include "next.h"
 #include "reclaim.h"
+#include "signals.h"
 #include "stats.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -75,6 +78,8 @@ __attribute__((constructor)) static void start(void)
     if (config.enable && pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0)
         config.enable = 0; /* out of memory at the start of a process: it has other worries */
     ljt_config = config;
+    if (config.enable && ljt_module_luajit_loaded())
+        ljt_signals_install();
     errno = saved;
 }
 

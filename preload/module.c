@@ -102,6 +102,19 @@ static bool exports(const struct dl_phdr_info *info, const char *name)
     return d.hash != NULL && exports_by_hash(&d, name);
 }
 
+/* luaJIT_setmode is LuaJIT's own: other Lua libraries export lua_newstate, too. */
+static int exports_luajit(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    (void)size;
+    (void)unused;
+    return exports(info, "luaJIT_setmode");
+}
+
+bool ljt_module_luajit_loaded(void)
+{
+    return dl_iterate_phdr(exports_luajit, NULL) != 0;
+}
+
 /* ---- Finding and remembering ---- */
 
 struct finding {

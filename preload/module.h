@@ -39,6 +39,9 @@ struct ljt_module *ljt_module_find(uintptr_t pc);
  */
 struct ljt_module *ljt_module_resolve(uintptr_t pc);
 
+/* Does any object that is loaded by now export LuaJIT's API? Takes the loader's lock. */
+bool ljt_module_luajit_loaded(void);
+
 /* Keeps the object loaded for good (RTLD_NOLOAD | RTLD_NODELETE). May allocate. */
 void ljt_module_pin(struct ljt_module *mod);
 

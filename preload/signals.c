@@ -25,11 +25,11 @@ static ljt_lock changing;
 
 static void note_without_reclaimer(void)
 {
-    char line[160];
+    char line[200];
     struct ljt_text t = LJT_TEXT(line);
     ljt_text_string(&t, "ljtrim: pid ");
     ljt_text_unsigned(&t, (uint64_t)getpid());
-    ljt_text_string(&t, ": nothing to report: no Lua heap of this process has grown\n");
+    ljt_text_string(&t, ": no heap of LuaJIT's own allocator has grown to 2 MiB; a program's own allocator is left alone\n");
     ljt_log_signal(line);
 }
 

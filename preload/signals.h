@@ -1,8 +1,8 @@
 /*
  * signals: LJTRIM_SIGNAL asks for a dump, and the host's own handler still runs.
  *
- * Our handler is installed when the first arena is armed: a process without LuaJIT keeps its dispositions. From
- * then on what the host sets for this signal is remembered and called after ours; it is told of its own actions,
+ * Our handler is installed when the first arena is armed, or at the start where LuaJIT is linked: a process without
+ * LuaJIT keeps its dispositions. From then on what the host sets for this signal is remembered and called after ours; it is told of its own actions,
  * never of ours. A host that leaves the signal at its default gets the dump instead of being terminated.
  */
 #ifndef LJT_SIGNALS_H
