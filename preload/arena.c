@@ -376,6 +376,9 @@ void ljt_arena_reborn(unsigned slot)
     } else if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
         if (a->work.claims > 0)
             ljt_unit_hand_back_all(a);
+        /* The parent's reclaimer may have been writing to it during the fork: left behind, not even freed. */
+        a->shadow = (struct ljt_shadow){0};
+        a->work.segments = 0;
         memset(&a->stats, 0, sizeof(a->stats));
         memset(&a->pace, 0, sizeof(a->pace));
         want |= LJT_WANT_START;

@@ -431,6 +431,15 @@ static bool step(struct ljt_arena *a, uint64_t now)
     return outcome == PENDING;
 }
 
+/*
+ * In a forked child a VM is out of bounds until its first call here (ljt_arena_reborn): its thread may not have come
+ * along, and what that did while the fork copied the heap page by page may be there by halves.
+ */
+static bool is_ours(unsigned slot)
+{
+    return (atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) & LJT_WANT_LIVE) != 0;
+}
+
 /* Gives an arena its turn. Returns when it next wants one: a time, now for at once, UINT64_MAX for never. */
 static uint64_t attend(unsigned slot, uint64_t now)
 {
@@ -440,7 +449,7 @@ static uint64_t attend(unsigned slot, uint64_t now)
     atomic_thread_fence(memory_order_seq_cst);
     if (ljt_arena_is(a, LJT_ARENA_DEAD))
         ljt_arena_sweep(slot);
-    if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
+    if (ljt_arena_is(a, LJT_ARENA_ARMED) && is_ours(slot)) {
         uint64_t until = now + PATIENCE;
         bool more;
         do {
