@@ -103,7 +103,7 @@ struct ljt_arena *lab_arena_of(const struct ljt_lj_state *m)
 {
     for (unsigned i = 0; i < LJT_GATES; i++)
         if (ljt_arenas[i].m == m && !ljt_arena_is(&ljt_arenas[i], LJT_ARENA_FREE) &&
-            !ljt_arena_is(&ljt_arenas[i], LJT_ARENA_DEAD))
+            !ljt_arena_is(&ljt_arenas[i], LJT_ARENA_DEAD) && !ljt_arena_is(&ljt_arenas[i], LJT_ARENA_TAKEN))
             return &ljt_arenas[i];
     return NULL;
 }
@@ -378,6 +378,7 @@ size_t lab_resident_pages(const struct ljt_lj_state *m)
 /* ---- The fake clock ---- */
 
 static _Atomic uint64_t fake_now = UINT64_C(1000000000000);
+static uint64_t (*real_now)(void);
 static void (*real_futex_wait)(const volatile void *word, uint32_t value, uint64_t ns);
 
 static uint64_t fake_clock(void)
@@ -398,9 +399,16 @@ static void fake_futex_wait(const volatile void *word, uint32_t value, uint64_t 
 
 void lab_fake_time(void)
 {
+    real_now = ljt_kernel.now;
     real_futex_wait = ljt_kernel.futex_wait;
     ljt_kernel.now = fake_clock;
     ljt_kernel.futex_wait = fake_futex_wait;
+}
+
+void lab_real_time(void)
+{
+    ljt_kernel.now = real_now;
+    ljt_kernel.futex_wait = real_futex_wait;
 }
 
 void lab_pass_time(uint64_t ns)

@@ -139,6 +139,7 @@ size_t lab_resident_pages(const struct ljt_lj_state *m);
 
 void lab_fake_time(void);
 void lab_pass_time(uint64_t ns);
+void lab_real_time(void);
 
 /* ---- The log ---- */
 
