@@ -64,26 +64,26 @@ static void claim(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t from, u
     w->claimed_bytes += to - from;
 }
 
-/* Would the VM still find room for its largest request if c, of this size, were gone? */
-static bool leaves_room(struct ljt_lj_state *m, const struct ljt_lj_chunk *c, size_t size)
+/* Has the VM room for its largest request elsewhere than in c, a free chunk of this size that is not top? */
+static bool room_elsewhere(struct ljt_lj_state *m, const struct ljt_lj_chunk *c, size_t size)
 {
-    if (size < LJT_VM_ROOM || m->topsize >= LJT_VM_ROOM)
+    if (m->topsize >= LJT_VM_ROOM || (m->dvsize >= LJT_VM_ROOM && m->dv != c))
         return true;
     const struct ljt_lj_tree_chunk *other = ljt_heap_largest(m, SIZE_MAX & ~(size_t)7);
-    if (other == NULL)
-        return false;
-    return ljt_lj_head_size(other->head) > size || (const void *)other != (const void *)c || other->bk != other;
+    if ((const void *)other == (const void *)c && other->bk == other)
+        other = ljt_heap_largest(m, size - LJT_LJ_ALIGN);
+    return other != NULL && ljt_lj_head_size(other->head) >= LJT_VM_ROOM;
 }
 
 /*
- * A chunk too large to be claimed whole (and top, which never is): from its high end down, the next window of
+ * A chunk too large to be claimed whole, or one whose end is the VM's room: from `end` down, the next window of
  * claim_bytes that is worth it. The headers at the window's ends stay resident: a page or two a slice.
  *
- *     c                    claim                           c + size
+ *     c                    claim                           end, at most
  *     | header | low, free | header |      window        | header | high, free (or the new top) |
  *                           64 bytes ^ lo (a page)      hi ^ (a page)
  */
-static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, uintptr_t lo, uintptr_t hi,
+static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t end, uintptr_t lo, uintptr_t hi,
                         unsigned mask, struct allowance *left)
 {
     struct ljt_work *w = &a->work;
@@ -105,8 +105,7 @@ static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size
             continue;
         }
         uintptr_t from = window_lo == lo ? (uintptr_t)c : window_lo - LJT_LJ_TREE_CHUNK;
-        uintptr_t to = window_hi == hi && c != a->m->top ? (uintptr_t)c + size : window_hi;
-        claim(a, c, from, to, window_lo, window_hi);
+        claim(a, c, from, window_hi == hi ? end : window_hi, window_lo, window_hi);
         w->claimed_bytes = w->claim_bytes; /* one slice a batch: what remains of the chunk merges before the next */
         return true;
     }
@@ -129,20 +128,22 @@ static bool visit(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, stru
         return false;
 
     unsigned mask = LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT) | (w->at_sight ? 0 : LJT_SHADOW_BIT(LJT_SHADOW_AGED));
-    bool is_top = c == a->m->top;
-    if (is_top) {
-        uintptr_t kept = ljt_page_down((uintptr_t)c + size - LJT_VM_ROOM);
-        if (size <= LJT_VM_ROOM || kept <= lo)
+    uintptr_t end = (uintptr_t)c + size;
+    bool slice = size > w->claim_bytes;
+    if (c == a->m->top || (size >= LJT_VM_ROOM && !room_elsewhere(a->m, c, size))) {
+        end = ljt_page_down(end - LJT_VM_ROOM); /* what is behind that stays free: the VM's room */
+        if (size <= LJT_VM_ROOM || end <= lo)
             return false;
-        hi = kept;
+        hi = end;
+        slice = true;
     }
-    if (is_top || size > w->claim_bytes)
-        return claim_slice(a, c, size, lo, hi, mask, left);
+    if (slice)
+        return claim_slice(a, c, end, lo, hi, mask, left);
 
     uintptr_t page;
-    if (!ljt_shadow_first(&a->shadow, mask, 0, lo, hi, &page) || !leaves_room(a->m, c, size))
+    if (!ljt_shadow_first(&a->shadow, mask, 0, lo, hi, &page))
         return false;
-    claim(a, c, (uintptr_t)c, (uintptr_t)c + size, lo, hi);
+    claim(a, c, (uintptr_t)c, end, lo, hi);
     return true;
 }
 
