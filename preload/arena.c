@@ -143,9 +143,11 @@ static struct ljt_arena *take_slot(void)
     return NULL;
 }
 
-static uint32_t live(void)
+/* After a slot has got LIVE: pairs with ljt_reclaim_fence, which passes by slots that have not. */
+static void fence_if_needed(unsigned slot)
 {
-    return LJT_WANT_LIVE | (ljt_reclaim_fenced() ? LJT_WANT_FENCED : 0);
+    if (atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_seq_cst) != 0 && ljt_reclaim_fenced())
+        atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_FENCED, memory_order_seq_cst);
 }
 
 /* Sets the gate. The VM may be running on another thread; from this store on its calls come through us. */
@@ -169,7 +171,8 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     g->allocf = a->allocf;
     g->gg = a->gg;
     atomic_store_explicit(&a->state, LJT_ARENA_GATED, memory_order_release);
-    atomic_store_explicit(&ljt_wiped.word[a->slot].want, live() | LJT_WANT_PROVE, memory_order_release);
+    atomic_store_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_LIVE | LJT_WANT_PROVE, memory_order_seq_cst);
+    fence_if_needed(a->slot);
     ljt_alloc_fn *expected = a->allocf;
     if (!atomic_compare_exchange_strong_explicit(a->place, &expected, ljt_gate_trampoline(a->slot),
                                                  memory_order_release, memory_order_relaxed)) {
@@ -354,12 +357,14 @@ void ljt_arena_prove(unsigned slot)
 void ljt_arena_consider_start(unsigned slot)
 {
     struct ljt_arena *a = &ljt_arenas[slot];
+    if (!ljt_arena_is(a, LJT_ARENA_ARMED))
+        return;
     size_t mapped = 0;
     for (const struct ljt_lj_segment *s = &a->m->seg; s != NULL; s = s->next)
         mapped += s->size;
     if (mapped >= WORTH_A_RECLAIMER)
         ljt_reclaim_start();
-    else if (ljt_reclaim_started())
+    if (ljt_reclaim_running()) /* it may be asleep, and this VM has not promised it a WAKE yet */
         ljt_reclaim_wake();
 }
 
@@ -370,7 +375,7 @@ void ljt_arena_consider_start(unsigned slot)
 void ljt_arena_reborn(unsigned slot)
 {
     struct ljt_arena *a = &ljt_arenas[slot];
-    uint32_t want = live();
+    uint32_t want = LJT_WANT_LIVE;
     if (ljt_arena_is(a, LJT_ARENA_GATED)) {
         want |= LJT_WANT_PROVE;
     } else if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
@@ -384,8 +389,9 @@ void ljt_arena_reborn(unsigned slot)
         want |= LJT_WANT_START;
     }
     uint32_t wiped = 0;
-    atomic_compare_exchange_strong_explicit(&ljt_wiped.word[slot].want, &wiped, want, memory_order_acq_rel,
+    atomic_compare_exchange_strong_explicit(&ljt_wiped.word[slot].want, &wiped, want, memory_order_seq_cst,
                                             memory_order_relaxed);
+    fence_if_needed(slot);
 }
 
 bool ljt_arena_owns(unsigned slot, const void *ud)

@@ -84,7 +84,8 @@ static inline void relax(void)
 
 static void clear_hold(struct ljt_gate_word *w)
 {
-    atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_HOLD, memory_order_release); /* pairs with entry */
+    /* Pairs with entry; and, with the load of waiters behind it, with step_aside. */
+    atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_HOLD, memory_order_seq_cst);
     if (atomic_load_explicit(&w->waiters, memory_order_seq_cst) != 0)
         ljt_kernel.futex_wake((const volatile void *)&w->want, 1);
     atomic_store_explicit(&ljt_wiped.holding, 0, memory_order_release);
@@ -101,10 +102,13 @@ bool ljt_gate_hold(unsigned slot, uint64_t patience)
         return false;
     }
     atomic_fetch_or_explicit(&w->want, LJT_WANT_HOLD, memory_order_seq_cst);
-    if (ljt_kernel_facts.membarrier)
-        ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
-    else
+    if (!ljt_kernel_facts.membarrier) {
         atomic_thread_fence(memory_order_seq_cst);
+    } else if (ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) { /* a sandbox closed meanwhile */
+        ljt_reclaim_fence();
+        clear_hold(w);
+        return false;
+    }
 
     uint64_t start = 0;
     while ((atomic_load_explicit(&g->busy, memory_order_acquire) & 1) != 0) { /* pairs with exit */

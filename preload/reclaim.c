@@ -79,6 +79,7 @@ static uint64_t budget_wait(void)
 
 static _Atomic uint32_t bell;         /* rung by adding 1 */
 static _Atomic uint32_t dump_request; /* dumps asked for */
+static uint32_t dumps_done;           /* of these, written; or asked for in the parent of a fork */
 static _Atomic int current = -1;      /* the slot at work on; pairs with take_slot */
 static _Atomic bool fenced;
 static uint64_t thread_cpu;
@@ -95,7 +96,7 @@ bool ljt_reclaim_running(void)
 
 bool ljt_reclaim_fenced(void)
 {
-    return atomic_load_explicit(&fenced, memory_order_acquire);
+    return atomic_load_explicit(&fenced, memory_order_seq_cst);
 }
 
 void ljt_reclaim_wake(void)
@@ -473,15 +474,39 @@ static uint64_t attend(unsigned slot, uint64_t now)
 
 /* ---- The thread ---- */
 
+void ljt_reclaim_fence(void)
+{
+    ljt_kernel_facts.membarrier = false;
+    atomic_store_explicit(&fenced, true, memory_order_seq_cst); /* pairs with arena.c, fence_if_needed */
+    for (unsigned i = 0; i < LJT_GATES; i++) {
+        _Atomic uint32_t *word = &ljt_wiped.word[i].want;
+        uint32_t want = atomic_load_explicit(word, memory_order_seq_cst);
+        while (want != 0 && !atomic_compare_exchange_weak_explicit(word, &want, want | LJT_WANT_FENCED,
+                                                                   memory_order_seq_cst, memory_order_seq_cst))
+            ;
+    }
+}
+
+/* Here and not where the thread is started: registering for membarrier takes milliseconds where threads run. */
+static void find_out(void)
+{
+    ljt_kernel_probe();
+    if (!ljt_kernel_facts.membarrier)
+        ljt_reclaim_fence();
+    if (!ljt_kernel_facts.dontneed_zeroes)
+        ljt_log(LJT_LOG_WARN, "MADV_DONTNEED does not give back zeroed pages here (an emulator?); nothing is purged");
+}
+
 static void *reclaimer(void *unused)
 {
     (void)unused;
     prctl(PR_SET_NAME, "ljtrim");
+    find_out();
     budget.filled = ljt_kernel.now();
     budget.left = BUDGET_DEPTH;
     budget.cpu = ljt_kernel.thread_cpu();
     budget.mutators = mutators_cpu();
-    uint32_t dumps = atomic_load_explicit(&dump_request, memory_order_acquire);
+    unsigned first = 0; /* where the next turn starts: an arena that eats the budget must not starve those behind it */
     for (;;) {
         uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire);
         uint64_t now = ljt_kernel.now(), wish = UINT64_MAX;
@@ -489,7 +514,8 @@ static void *reclaimer(void *unused)
         uint64_t pause = budget_wait();
         unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
         for (unsigned i = 0; i < slots && pause == 0; i++) {
-            uint64_t w = attend(i, now);
+            first = first < slots ? first : 0;
+            uint64_t w = attend(first++, now);
             if (w < wish)
                 wish = w;
             now = ljt_kernel.now();
@@ -497,8 +523,8 @@ static void *reclaimer(void *unused)
         }
         __atomic_store_n(&thread_cpu, ljt_kernel.thread_cpu(), __ATOMIC_RELAXED);
         uint32_t asked = atomic_load_explicit(&dump_request, memory_order_acquire);
-        if (asked != dumps) {
-            dumps = asked;
+        if (asked != dumps_done) {
+            dumps_done = asked;
             ljt_stats_dump();
         }
         if (pause == 0)
@@ -531,20 +557,12 @@ static int spawn(void)
 void ljt_reclaim_start(void)
 {
     uint32_t none = LJT_RECLAIMER_NONE;
+    uint32_t dumps = atomic_load_explicit(&dump_request, memory_order_acquire); /* from STARTED on they count */
     if (!atomic_compare_exchange_strong_explicit(&ljt_wiped.reclaimer, &none, LJT_RECLAIMER_STARTED,
                                                  memory_order_acq_rel, memory_order_relaxed))
         return;
     int saved = errno;
-    ljt_kernel_probe();
-    bool was_fenced = atomic_load_explicit(&fenced, memory_order_relaxed);
-    if (!ljt_kernel_facts.membarrier && !was_fenced) {
-        atomic_store_explicit(&fenced, true, memory_order_release);
-        for (unsigned i = 0; i < LJT_GATES; i++)
-            if (atomic_load_explicit(&ljt_wiped.word[i].want, memory_order_relaxed) != 0)
-                atomic_fetch_or_explicit(&ljt_wiped.word[i].want, LJT_WANT_FENCED, memory_order_seq_cst);
-    }
-    if (!ljt_kernel_facts.dontneed_zeroes)
-        ljt_log(LJT_LOG_WARN, "MADV_DONTNEED does not give back zeroed pages here (an emulator?); nothing is purged");
+    dumps_done = dumps;
     atomic_store_explicit(&current, -1, memory_order_relaxed);
     int err = spawn();
     if (err != 0) {

@@ -30,6 +30,12 @@ bool ljt_reclaim_running(void);
 /* Does every entry need a fence of its own, since there is no membarrier? Known once the thread runs. */
 bool ljt_reclaim_fenced(void);
 
+/*
+ * From now on every entry has its fence: there is no membarrier, or a sandbox has forbidden it. On the reclaimer's
+ * thread. Entries that began before are not covered: the next hold must come later than they take to be seen.
+ */
+void ljt_reclaim_fence(void);
+
 /* Makes it look around. Async-signal-safe. */
 void ljt_reclaim_wake(void);
 
