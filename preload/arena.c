@@ -11,6 +11,7 @@
 #include "signals.h"
 
 struct ljt_arena ljt_arenas[LJT_GATES];
+struct ljt_arena_stats ljt_arena_past;
 _Atomic unsigned ljt_arena_slots;
 
 /* An arena is worth a thread from here on. */
@@ -143,11 +144,9 @@ static struct ljt_arena *take_slot(void)
     return NULL;
 }
 
-/* After a slot has got LIVE: pairs with ljt_reclaim_fence, which passes by slots that have not. */
-static void fence_if_needed(unsigned slot)
+static uint32_t live(void)
 {
-    if (atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_seq_cst) != 0 && ljt_reclaim_fenced())
-        atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_FENCED, memory_order_seq_cst);
+    return LJT_WANT_LIVE | (ljt_reclaim_fenced() ? LJT_WANT_FENCED : 0);
 }
 
 /* Sets the gate. The VM may be running on another thread; from this store on its calls come through us. */
@@ -171,12 +170,14 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     g->allocf = a->allocf;
     g->gg = a->gg;
     atomic_store_explicit(&a->state, LJT_ARENA_GATED, memory_order_release);
-    atomic_store_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_LIVE | LJT_WANT_PROVE, memory_order_seq_cst);
-    fence_if_needed(a->slot);
+    _Atomic uint32_t *want = &ljt_wiped.word[a->slot].want;
+    atomic_store_explicit(want, live() | LJT_WANT_PROVE, memory_order_seq_cst);
+    if (ljt_reclaim_fenced()) /* found out meanwhile: pairs with ljt_reclaim_fence */
+        atomic_fetch_or_explicit(want, LJT_WANT_FENCED, memory_order_seq_cst);
     ljt_alloc_fn *expected = a->allocf;
     if (!atomic_compare_exchange_strong_explicit(a->place, &expected, ljt_gate_trampoline(a->slot),
                                                  memory_order_release, memory_order_relaxed)) {
-        atomic_store_explicit(&ljt_wiped.word[a->slot].want, 0, memory_order_relaxed);
+        atomic_store_explicit(want, 0, memory_order_relaxed);
         atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
     }
 }
@@ -375,7 +376,7 @@ void ljt_arena_consider_start(unsigned slot)
 void ljt_arena_reborn(unsigned slot)
 {
     struct ljt_arena *a = &ljt_arenas[slot];
-    uint32_t want = LJT_WANT_LIVE;
+    uint32_t want = live();
     if (ljt_arena_is(a, LJT_ARENA_GATED)) {
         want |= LJT_WANT_PROVE;
     } else if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
@@ -389,9 +390,8 @@ void ljt_arena_reborn(unsigned slot)
         want |= LJT_WANT_START;
     }
     uint32_t wiped = 0;
-    atomic_compare_exchange_strong_explicit(&ljt_wiped.word[slot].want, &wiped, want, memory_order_seq_cst,
+    atomic_compare_exchange_strong_explicit(&ljt_wiped.word[slot].want, &wiped, want, memory_order_acq_rel,
                                             memory_order_relaxed);
-    fence_if_needed(slot);
 }
 
 bool ljt_arena_owns(unsigned slot, const void *ud)
@@ -417,12 +417,30 @@ static void destroy(struct ljt_lj_state *m, struct ljt_module *module)
     errno = saved;
 }
 
+void ljt_arena_count(struct ljt_arena_stats *sum, const struct ljt_arena_stats *s)
+{
+    sum->purged += s->purged;
+    sum->purge_calls += s->purge_calls;
+    sum->refaults += s->refaults;
+    sum->looks += s->looks;
+    for (int by = 0; by < 2; by++)
+        sum->units[by] += s->units[by];
+    sum->withdrawn += s->withdrawn;
+    sum->descheduled += s->descheduled;
+    sum->crowded += atomic_load_explicit(&s->crowded, memory_order_relaxed);
+    ljt_histogram_merge(&sum->waits, &s->waits);
+    ljt_histogram_merge(&sum->holds, &s->holds);
+}
+
 void ljt_arena_close(unsigned slot)
 {
     struct ljt_arena *a = &ljt_arenas[slot];
     ljt_lock_acquire(&ljt_wiped.word[slot].life);
     atomic_store_explicit(&a->state, LJT_ARENA_CLOSING, memory_order_release);
     ljt_lock_release(&ljt_wiped.word[slot].life);
+    ljt_lock_acquire(&ljt_wiped.registry);
+    ljt_arena_count(&ljt_arena_past, &a->stats);
+    ljt_lock_release(&ljt_wiped.registry);
     destroy(a->m, a->module);
     atomic_store_explicit(&ljt_wiped.word[slot].want, 0, memory_order_release);
     atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);

@@ -91,6 +91,12 @@ struct ljt_arena {
 
 extern struct ljt_arena ljt_arenas[LJT_GATES];
 
+/* What VMs that have closed had counted. Guarded by the registry lock. */
+extern struct ljt_arena_stats ljt_arena_past;
+
+/* Adds the counters of an arena, not its sizes. */
+void ljt_arena_count(struct ljt_arena_stats *sum, const struct ljt_arena_stats *s);
+
 /* Slots ever used: the reclaimer and the hooks look at no others. */
 extern _Atomic unsigned ljt_arena_slots;
 

@@ -63,17 +63,8 @@ static void sizes(struct ljt_text *t, const struct ljt_arena_stats *s)
     ljt_text_string(t, "\n");
 }
 
-static void arena_dump(struct ljt_text *t, const struct ljt_arena *a)
+static void counters(struct ljt_text *t, const struct ljt_arena_stats *s)
 {
-    const struct ljt_arena_stats *s = &a->stats;
-    ljt_text_string(t, "arena ");
-    ljt_text_hex(t, (uintptr_t)a->m);
-    ljt_text_string(t, " ");
-    ljt_text_unsigned(t, s->segments);
-    ljt_text_string(t, " segments, gc ");
-    ljt_text_string(t, a->gc_width == 8 ? "64" : a->gc_width == 4 ? "32" : "unknown");
-    ljt_text_string(t, a->pace.wrapped ? ", allocf wrapped by the program\n" : "\n");
-    sizes(t, s);
     ljt_text_string(t, "  looks ");
     ljt_text_unsigned(t, s->looks);
     ljt_text_string(t, "  units by the VM ");
@@ -91,17 +82,18 @@ static void arena_dump(struct ljt_text *t, const struct ljt_arena *a)
     quantiles(t, "  holds ", &s->holds);
 }
 
-static void add(struct ljt_arena_stats *sum, const struct ljt_arena_stats *s)
+static void arena_dump(struct ljt_text *t, const struct ljt_arena *a)
 {
-    sum->mapped += s->mapped;
-    sum->resident += s->resident;
-    sum->purgeable += s->purgeable;
-    sum->live += s->live < s->mapped ? s->live : s->mapped;
-    sum->purged += s->purged;
-    sum->purge_calls += s->purge_calls;
-    sum->refaults += s->refaults;
-    ljt_histogram_merge(&sum->waits, &s->waits);
-    ljt_histogram_merge(&sum->holds, &s->holds);
+    const struct ljt_arena_stats *s = &a->stats;
+    ljt_text_string(t, "arena ");
+    ljt_text_hex(t, (uintptr_t)a->m);
+    ljt_text_string(t, " ");
+    ljt_text_unsigned(t, s->segments);
+    ljt_text_string(t, " segments, gc ");
+    ljt_text_string(t, a->gc_width == 8 ? "64" : a->gc_width == 4 ? "32" : "unknown");
+    ljt_text_string(t, a->pace.wrapped ? ", allocf wrapped by the program\n" : "\n");
+    sizes(t, s);
+    counters(t, s);
 }
 
 void ljt_stats_dump(void)
@@ -113,14 +105,20 @@ void ljt_stats_dump(void)
     unsigned arenas = 0, lost = 0;
     uint64_t module_mapped = 0;
 
-    sum = (struct ljt_arena_stats){0};
+    ljt_lock_acquire(&ljt_wiped.registry);
+    sum = ljt_arena_past;
+    ljt_lock_release(&ljt_wiped.registry);
     for (unsigned i = 0; i < slots; i++) {
         const struct ljt_arena *a = &ljt_arenas[i];
         lost += ljt_arena_is(a, LJT_ARENA_LOST);
         if (!ljt_arena_is(a, LJT_ARENA_ARMED))
             continue;
         arenas++;
-        add(&sum, &a->stats);
+        ljt_arena_count(&sum, &a->stats);
+        sum.mapped += a->stats.mapped;
+        sum.resident += a->stats.resident;
+        sum.purgeable += a->stats.purgeable;
+        sum.live += a->stats.live < a->stats.mapped ? a->stats.live : a->stats.mapped;
     }
     for (unsigned i = 0; i < LJT_MODULES; i++)
         module_mapped += atomic_load_explicit(&ljt_modules[i].mapped, memory_order_relaxed);
@@ -144,8 +142,7 @@ void ljt_stats_dump(void)
     ljt_text_string(&t, "  reclaimer CPU ");
     ljt_text_duration(&t, ljt_reclaim_cpu());
     ljt_text_string(&t, "\n");
-    quantiles(&t, "  waits ", &sum.waits);
-    quantiles(&t, "  holds ", &sum.holds);
+    counters(&t, &sum);
     for (unsigned i = 0; i < slots; i++)
         if (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED))
             arena_dump(&t, &ljt_arenas[i]);
