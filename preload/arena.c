@@ -144,9 +144,11 @@ static struct ljt_arena *take_slot(void)
     return NULL;
 }
 
-static uint32_t live(void)
+/* After a slot has got LIVE: pairs with ljt_reclaim_fence, which passes by slots that have not. */
+static void fence_if_needed(unsigned slot)
 {
-    return LJT_WANT_LIVE | (ljt_reclaim_fenced() ? LJT_WANT_FENCED : 0);
+    if (atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_seq_cst) != 0 && ljt_reclaim_fenced())
+        atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_FENCED, memory_order_seq_cst);
 }
 
 /* Sets the gate. The VM may be running on another thread; from this store on its calls come through us. */
@@ -170,14 +172,12 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     g->allocf = a->allocf;
     g->gg = a->gg;
     atomic_store_explicit(&a->state, LJT_ARENA_GATED, memory_order_release);
-    _Atomic uint32_t *want = &ljt_wiped.word[a->slot].want;
-    atomic_store_explicit(want, live() | LJT_WANT_PROVE, memory_order_seq_cst);
-    if (ljt_reclaim_fenced()) /* found out meanwhile: pairs with ljt_reclaim_fence */
-        atomic_fetch_or_explicit(want, LJT_WANT_FENCED, memory_order_seq_cst);
+    atomic_store_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_LIVE | LJT_WANT_PROVE, memory_order_seq_cst);
+    fence_if_needed(a->slot);
     ljt_alloc_fn *expected = a->allocf;
     if (!atomic_compare_exchange_strong_explicit(a->place, &expected, ljt_gate_trampoline(a->slot),
                                                  memory_order_release, memory_order_relaxed)) {
-        atomic_store_explicit(want, 0, memory_order_relaxed);
+        atomic_store_explicit(&ljt_wiped.word[a->slot].want, 0, memory_order_relaxed);
         atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
     }
 }
@@ -376,7 +376,7 @@ void ljt_arena_consider_start(unsigned slot)
 void ljt_arena_reborn(unsigned slot)
 {
     struct ljt_arena *a = &ljt_arenas[slot];
-    uint32_t want = live();
+    uint32_t want = LJT_WANT_LIVE;
     if (ljt_arena_is(a, LJT_ARENA_GATED)) {
         want |= LJT_WANT_PROVE;
     } else if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
@@ -390,8 +390,9 @@ void ljt_arena_reborn(unsigned slot)
         want |= LJT_WANT_START;
     }
     uint32_t wiped = 0;
-    atomic_compare_exchange_strong_explicit(&ljt_wiped.word[slot].want, &wiped, want, memory_order_acq_rel,
+    atomic_compare_exchange_strong_explicit(&ljt_wiped.word[slot].want, &wiped, want, memory_order_seq_cst,
                                             memory_order_relaxed);
+    fence_if_needed(slot);
 }
 
 bool ljt_arena_owns(unsigned slot, const void *ud)
