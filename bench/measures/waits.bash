@@ -1,0 +1,77 @@
+# How long the VM waits in the gate's slow path, as the library's own histogram has it, with a thread beside it
+# that only looks at the clock, for as long a time and in windows as long as the median wait. Then the same with
+# VM and reclaimer on one processor, where the whole run is compared with plain, too.
+
+processor=$(sed -n 's/^Cpus_allowed_list:\s*\([0-9]*\).*/\1/p' /proc/self/status)
+
+# dumped_waits FILE: count p50 p99 p99.9 max, in ns
+dumped_waits() {
+	awk '$1 == "waits" {
+		scale["ns"] = 1; scale["us"] = 1e3; scale["ms"] = 1e6; scale["s"] = 1e9
+		printf "%d", $2
+		for (i = 4; i <= 13; i += 3) printf " %.0f", $i * scale[$(i + 1)]
+		print ""
+		exit
+	}' "$1"
+}
+
+# note_waits ID VARIANT ROUND COUNT P50 P99 P99.9 MAX
+note_waits() {
+	local id=$1 variant=$2 round=$3 i=4 quantile
+	[ "$variant" = beside ] || sample "$id.count" "$variant" "$round" "$4"
+	for quantile in p50 p99 p99.9 max; do
+		i=$((i + 1))
+		sample "$id.$quantile" "$variant" "$round" "$(awk "BEGIN { print ${!i} / 1000 }")"
+	done
+}
+
+declare_waits() {
+	row "$1.count" figure "" "$2: entries into the slow path"
+	row "$1.p50" figure us "$2: wait, median"
+	row "$1.p99" figure us "$2: wait, p99"
+	row "$1.p99.9" "$3" us "$2: wait, p99.9"
+	row "$1.max" "$4" us "$2: wait, longest"
+}
+
+# watched_run ID VARIANT ROUND PREFIX COMMAND...: one run; if preloaded, its waits, and the clock beside it.
+watched_run() {
+	local id=$1 variant=$2 round=$3 prefix=$4 dump=$work/dump waits
+	shift 4
+	rm -f "$dump"
+	read -r wall cpu rss < <($prefix "$out/timed" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" \
+		$(environment_of "$variant") "$@") || die "$* failed"
+	[ "$variant" = preloaded ] || return 0
+	[ -s "$dump" ] || die "no statistics at the end of: $*"
+	waits=$(dumped_waits "$dump")
+	note_waits "$id" preloaded "$round" $waits
+	set -- $waits
+	note_waits "$id" beside "$round" $($prefix "$out/clockwatch" "$wall" $(($2 > 1000 ? $2 : 1000)))
+}
+
+# waits NAME TITLE COMMAND...
+waits() {
+	local name=$1 title=$2 round variant
+	shift 2
+	if wanted "$name.free"; then
+		declare_waits "$name.free" "$title" below:50 never:1000
+		for round in $(rounds 5 2); do
+			watched_run "$name.free" preloaded "$round" "" "$@"
+		done
+	fi
+	if wanted "$name.pinned"; then
+		declare_waits "$name.pinned" "$title, one processor" figure never:2000
+		row "$name.pinned.wall" ratio:1.03 s "$title, one processor: wall time"
+		row "$name.pinned.cpu" ratio:1.03 s "$title, one processor: user + system time"
+		for round in $(rounds 6 1); do
+			for variant in $(order "$round"); do
+				watched_run "$name.pinned" "$variant" "$round" "taskset -c $processor" "$@"
+				sample "$name.pinned.wall" "$variant" "$round" "$wall"
+				sample "$name.pinned.cpu" "$variant" "$round" "$cpu"
+			done
+		done
+	fi
+}
+
+waits sawtooth "peaks and troughs" luajit bench/workloads/sawtooth.lua "$(size 2 1)" "$(size 100 40)"
+waits sessions "session churn" luajit bench/workloads/sessions.lua "$(size 500 100)"
+waits strings "string churn" luajit bench/workloads/strings.lua "$(size 8 2)"

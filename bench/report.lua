@@ -1,0 +1,243 @@
+-- report.lua DIR: reads the samples of all groups in DIR (*.tsv, written by bench/run), writes DIR/benchmarks.csv,
+-- and prints the report in Markdown. What a row claims is decided here, and only here: see verdict().
+
+local statistics = require "statistics"
+local dir = arg[1]
+
+local GROUPS = {
+  { "memory", "Memory after a peak", "Five seconds after the collector has run, at default settings, measured from "
+    .. "outside by `ljtrim inspect`. All survivors were checked afterwards." },
+  { "waits", "Waits", "Over entries into the gate's slow path, from the library's own histogram. Beside: a thread "
+    .. "that only looks at the clock, for the same time, in windows as long as the median wait: what of the tail is "
+    .. "the machine's." },
+  { "throughput", "Programs that do little but allocate", nil },
+  { "instructions", "Instructions", "Counted by callgrind, `luajit -joff`, the VM's thread." },
+  { "nginx", "nginx under wrk", nil },
+  { "startup", "A process without LuaJIT", nil },
+  { "reclaimer", "The reclaimer's processor time", "Beside: a loop of madvise over the very same runs of pages, and "
+    .. "nothing else." },
+  { "soak", "Ten minutes of mixed load and 20 reloads", "Beside: the same processes at the start." },
+}
+
+-- ---- Samples ----
+
+local function split(line)
+  local fields = {}
+  for field in (line .. "\t"):gmatch("(.-)\t") do fields[#fields + 1] = field end
+  return fields
+end
+
+-- A group's rows in the order of their declaration: { id, claim, unit, title, samples = { variant = { round = x } } }
+local function read(path)
+  local file = io.open(path)
+  if not file then return nil end
+  local group, by_id = {}, {}
+  for line in file:lines() do
+    local f = split(line)
+    if f[1] == "measured" then
+      group.version, group.quick = f[2], f[3] == "yes"
+    elseif f[1] == "row" then
+      local row = { id = f[2], claim = f[3], unit = f[4], title = f[5], samples = {} }
+      group[#group + 1], by_id[row.id] = row, row
+    else
+      local samples = by_id[f[2]].samples
+      samples[f[3]] = samples[f[3]] or {}
+      samples[f[3]][f[4]] = tonumber(f[5])
+    end
+  end
+  file:close()
+  return group
+end
+
+-- ---- What follows from them ----
+
+local function summary(samples)
+  if not samples then return nil end
+  local values = {}
+  for _, x in pairs(samples) do values[#values + 1] = x end
+  local q = function(p) return statistics.quantile(values, p) end
+  return { n = #values, median = q(0.5), q1 = q(0.25), q3 = q(0.75), min = q(0), max = q(1) }
+end
+
+local function comparison(a, b)
+  if not a or not b then return nil end
+  local ratios = statistics.paired_ratios(a, b)
+  if #ratios == 0 then return nil end
+  local low, high = statistics.interval(ratios)
+  return { median = statistics.median(ratios), low = low, high = high }
+end
+
+-- A bound on a ratio is claimed only where the plain process can be told from itself more sharply than that.
+local function ratio_verdict(r, bound)
+  local ratio, noise = r.ratio, r.noise
+  if not ratio or not ratio.low or not noise or not noise.low then return "unresolved (too few pairs)" end
+  if noise.high - noise.low >= math.abs(bound - 1) then return "unresolved (A/A is wider)" end
+  local low, high = ratio.low, ratio.high
+  if bound < 1 then low, high, bound = 1 / high, 1 / low, 1 / bound end
+  if high <= bound then return "holds" end
+  if low > bound then return "FAILS" end
+  return "unresolved"
+end
+
+local function noise_verdict(r)
+  local ratio, noise = r.ratio, r.noise
+  if not ratio or not ratio.low or not noise or not noise.low then return "unresolved (too few pairs)" end
+  return (ratio.low <= noise.high and noise.low <= ratio.high) and "within noise" or "DIFFERS"
+end
+
+-- A bound on a value, which is not held against the library where what is beside it exceeds it, too.
+local function bound_verdict(value, beside, bound)
+  if value <= bound then return "holds" end
+  if beside and beside > bound then return "unresolved (so is the machine)" end
+  return "FAILS"
+end
+
+-- claim -> what the table says about the bound, and the verdict
+local function verdict(r)
+  local kind, argument = r.claim:match("^([^:]*):?(.*)$")
+  local bound, p, b = tonumber(argument), r.of.preloaded, r.of.beside
+  if not p then return "", "not measured" end
+  if kind == "ratio" then
+    return (bound < 1 and ">= " or "<= ") .. argument, ratio_verdict(r, bound)
+  elseif kind == "noise" then
+    return "A/A", noise_verdict(r)
+  elseif kind == "below" then
+    return "<= " .. argument, bound_verdict(p.median, b and b.median, bound)
+  elseif kind == "never" then
+    return "max <= " .. argument, bound_verdict(p.max, b and b.max, bound)
+  elseif kind == "floor" then
+    return "5% or 1 MiB", bound_verdict(p.median, nil, math.max(1.05 * b.median, b.median + 1.048576))
+  elseif kind == "beside" and argument:sub(1, 1) == "+" then
+    return "<= beside " .. (bound == 0 and "" or argument), bound_verdict(p.max, nil, b.median + bound)
+  elseif kind == "beside" then
+    return "<= " .. argument .. " x beside", bound_verdict(p.median / b.median, nil, bound)
+  end
+  return "", ""
+end
+
+-- ---- Output ----
+
+-- Three significant digits, and no fewer than the integer part has.
+local function number(x)
+  if x == 0 then return "0" end
+  local digits = math.max(0, 2 - math.floor(math.log10(math.abs(x))))
+  return ("%." .. math.min(digits, 5) .. "f"):format(x)
+end
+
+local function cell(s)
+  if not s then return "" end
+  if s.n == 1 or s.min == s.max then return number(s.median) end
+  return ("%s (%s-%s)"):format(number(s.median), number(s.min), number(s.max))
+end
+
+local function ratio_cell(c)
+  if not c then return "" end
+  if not c.low then return ("%.3f"):format(c.median) end
+  return ("%.3f [%.3f, %.3f]"):format(c.median, c.low, c.high)
+end
+
+-- Columns that no row of a group fills are left out.
+local COLUMNS = {
+  { "", function(r) return r.title .. (r.unit ~= "" and ", " .. r.unit or "") end },
+  { "plain", function(r) return cell(r.of.plain) end },
+  { "preloaded", function(r) return cell(r.of.preloaded) end },
+  { "beside", function(r) return cell(r.of.beside) end },
+  { "preloaded / plain", function(r) return ratio_cell(r.ratio) end },
+  { "A/A", function(r) return ratio_cell(r.noise) end },
+  { "bound", function(r) return r.bound end },
+  { "verdict", function(r) return r.verdict end },
+}
+
+local function print_table(rows)
+  local used = {}
+  for _, column in ipairs(COLUMNS) do
+    local cells = {}
+    for i, r in ipairs(rows) do
+      cells[i] = column[2](r)
+      if cells[i] ~= "" then used[column] = cells end
+    end
+    cells.title = column[1]
+  end
+  local head, rule, lines = {}, {}, {}
+  for _, column in ipairs(COLUMNS) do
+    if used[column] then
+      head[#head + 1], rule[#rule + 1] = column[1], #head == 0 and "---" or "--:"
+      for i in ipairs(rows) do lines[i] = (lines[i] or "") .. "| " .. used[column][i] .. " " end
+    end
+  end
+  print("| " .. table.concat(head, " | ") .. " |")
+  print("|" .. table.concat(rule, "|") .. "|")
+  for _, line in ipairs(lines) do print(line .. "|") end
+end
+
+local CSV = "measure,unit,variant,n,median,q1,q3,min,max,ratio_to_plain,ratio_low,ratio_high,bound,verdict\n"
+
+local function write_csv(file, r)
+  for _, variant in ipairs { "plain", "again", "preloaded", "beside" } do
+    local s = r.of[variant]
+    if s then
+      local c = variant == "preloaded" and r.ratio or variant == "again" and r.noise or {}
+      local function f(x) return x and ("%.6g"):format(x) or "" end
+      file:write(table.concat({ r.id, r.unit, variant, s.n, f(s.median), f(s.q1), f(s.q3), f(s.min), f(s.max),
+        f(c.median), f(c.low), f(c.high), variant == "preloaded" and r.bound or "",
+        variant == "preloaded" and r.verdict or "" }, ","), "\n")
+    end
+  end
+end
+
+local function first_match(path, pattern)
+  local file = io.open(path)
+  local text = file and file:read("*a") or ""
+  if file then file:close() end
+  return text:match(pattern) or "unknown"
+end
+
+local function command(line)
+  local pipe = io.popen(line .. " 2>/dev/null")
+  local answer = pipe:read("*l")
+  pipe:close()
+  return answer or "unknown"
+end
+
+local function print_machine()
+  local luajit = command("luajit -v"):match("^(%S+ %S+)") or "unknown"
+  print(("%s, %s processors; Linux %s, transparent huge pages: %s; Debian %s; %s."):format(
+    first_match("/proc/cpuinfo", "model name%s*:%s*([^\n]*)"), command("nproc"), command("uname -r"):match("^[%d.]+") or "",
+    first_match("/sys/kernel/mm/transparent_hugepage/enabled", "%[(%w+)%]"),
+    first_match("/etc/debian_version", "[^\n]*"), luajit))
+end
+
+print [[
+# Benchmarks
+
+<!-- Written by `make bench ARGS=--update-docs`. -->
+]]
+print_machine()
+print [[
+
+Medians, with the least and the greatest value in parentheses. Plain and preloaded runs alternate, and in the same
+rounds the plain process is measured once more under another label: A/A, the noise of this machine. Ratios are medians
+of the pairs' ratios with their 95% interval (bootstrap). A bound on a ratio is claimed only where the A/A interval is
+narrower than the bound; otherwise the row says unresolved. All figures, with quartiles: benchmarks.csv.]]
+
+local csv = assert(io.open(dir .. "/benchmarks.csv", "w"))
+csv:write(CSV)
+for _, g in ipairs(GROUPS) do
+  local group = read(dir .. "/" .. g[1] .. ".tsv")
+  if group then
+    print("\n## " .. g[2] .. "\n")
+    if g[3] then print(g[3] .. "\n") end
+    for _, r in ipairs(group) do
+      r.of = {}
+      for variant, samples in pairs(r.samples) do r.of[variant] = summary(samples) end
+      r.ratio = comparison(r.samples.preloaded, r.samples.plain)
+      r.noise = comparison(r.samples.again, r.samples.plain)
+      r.bound, r.verdict = verdict(r)
+      write_csv(csv, r)
+    end
+    print_table(group)
+    print(("\nLibrary at %s.%s"):format(group.version,
+      group.quick and " **Quick run, with small sizes: these are no results.**" or ""))
+  end
+end
+csv:close()

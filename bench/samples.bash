@@ -1,0 +1,102 @@
+# Rows, samples, and the order in which things are measured. Read by bench/run.
+#
+# A row is one figure: an id, what may be claimed of it, its unit and its name. A sample is one value of a row, for a
+# variant in a round:
+#   plain      the process as it is
+#   again      the same once more, under another label, in the same round: the A/A comparison
+#   preloaded  with the library
+#   beside     what the row is to be held against: page floor, a thread that looks at the clock, bare madvise
+# Values of one round make a pair, whatever drifts between rounds.
+
+variants=(plain again preloaded)
+
+# The environment of a variant, for timed and env.
+environment_of() {
+	[ "$1" != preloaded ] || echo "LD_PRELOAD=$library"
+}
+
+# begin_group NAME, end_group: the samples between them replace those of the group's last run, if there are any.
+begin_group() {
+	group=$1
+	: >"$work/rows" >"$work/samples"
+}
+
+end_group() {
+	[ -s "$work/samples" ] || return 0
+	{
+		printf 'measured\t%s\t%s\n' "$(git describe --always --dirty 2>/dev/null || echo unknown)" "$quick"
+		sed 's/^/row\t/' "$work/rows"
+		sed 's/^/sample\t/' "$work/samples"
+	} >"$out/$group.tsv"
+}
+
+# wanted MEASURE: is this measure of the group to be run?
+wanted() {
+	if [ -n "$only" ]; then
+		[[ $group.$1 =~ $only ]] || return 1
+	else
+		[ "$group" != soak ] || return 1
+	fi
+	echo "bench: $group.$1" >&2
+}
+
+# row ID CLAIM UNIT NAME. CLAIM is one of
+#   figure       nothing is claimed
+#   ratio:R      preloaded / plain is at most R (for R below 1: at least R)
+#   noise        preloaded / plain can't be told from A/A
+#   below:V      the median is at most V
+#   never:V      no value is above V
+#   floor        at most 5% or 1 MiB above what is beside it, whichever is more
+row() { printf '%s\t%s\t%s\t%s\n' "$group.$1" "$2" "$3" "$4" >>"$work/rows"; }
+
+# sample ID VARIANT ROUND VALUE
+sample() { printf '%s\t%s\t%s\t%s\n' "$group.$1" "$2" "$3" "$4" >>"$work/samples"; }
+
+# rounds DEFAULT QUICK: 1 to the number of rounds
+rounds() {
+	local n=$1
+	[ $quick = no ] || n=$2
+	seq "${pairs:-$n}"
+}
+
+# size FULL QUICK: the size that this run uses
+size() {
+	if [ $quick = yes ]; then echo "$2"; else echo "$1"; fi
+}
+
+# order ROUND: the variants in this round's order; each is first, middle and last equally often.
+order() {
+	local i n=${#variants[@]} turned=()
+	for ((i = 0; i < n; i++)); do turned+=("${variants[(i + $1) % n]}"); done
+	if (($1 / n % 2)); then
+		for ((i = n - 1; i >= 0; i--)); do echo "${turned[i]}"; done
+	else
+		printf '%s\n' "${turned[@]}"
+	fi
+}
+
+# timed_round ROUND WALL_ID CPU_ID COMMAND...: one run of a command for each variant; an empty id is not noted.
+timed_round() {
+	local round=$1 wall_id=$2 cpu_id=$3 variant wall cpu rss
+	shift 3
+	for variant in $(order "$round"); do
+		read -r wall cpu rss < <("$out/timed" $(environment_of "$variant") "$@") || die "$* failed"
+		[ -z "$wall_id" ] || sample "$wall_id" "$variant" "$round" "$wall"
+		[ -z "$cpu_id" ] || sample "$cpu_id" "$variant" "$round" "$cpu"
+	done
+}
+
+# wait_for_line FILE LINE SECONDS
+wait_for_line() {
+	local tries=$(($3 * 20))
+	until grep -q "^$2" "$1" 2>/dev/null; do
+		((tries-- > 0)) || die "no '$2' in $3 s: $(tail -n 2 "$1")"
+		sleep 0.05
+	done
+}
+
+# thread_of PID: the reclaimer's thread in a process; nothing if there is none.
+thread_of() { grep -lx ljtrim "/proc/$1/task/"*/comm 2>/dev/null | cut -d/ -f5; }
+
+# thread_ns PID TID: the processor time of a thread, from the scheduler.
+thread_ns() { cut -d' ' -f1 "/proc/$1/task/$2/schedstat"; }
