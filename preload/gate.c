@@ -68,6 +68,12 @@ struct ljt_gate ljt_gates[LJT_GATES];
 struct ljt_wiped ljt_wiped; /* in .bss: anonymous memory, which alone can be wiped on fork */
 static bool wiped_by_kernel;
 
+/*
+ * How long a fork waits for a hold to end: much longer than a processor is taken from the reclaimer on a machine with
+ * more to run than it can. A child of the middle of a unit would have a torn heap.
+ */
+#define FORK_PATIENCE ((uint64_t)1000000000)
+
 /* How long a mutator spins before it sleeps, and the reclaimer between two looks at busy. */
 #define SPINS 100
 
@@ -141,14 +147,20 @@ void ljt_gate_init(void)
 #endif
 }
 
-/* Pairs with hold: sets forking, then waits for holding; a hold sets holding, then checks forking. */
+/*
+ * Pairs with hold: sets forking, then waits for holding; a hold sets holding, then checks forking. Asleep, since the
+ * reclaimer may want this very processor. A hold waits for nobody but a call in its heap, and not for long: it ends,
+ * unless this thread has stopped the reclaimer, or is in a signal handler over its own call.
+ */
 void ljt_gate_fork_prepare(void)
 {
+    int saved = errno;
     atomic_fetch_add_explicit(&ljt_wiped.forking, 1, memory_order_seq_cst);
     uint64_t start = ljt_kernel.now();
     while (atomic_load_explicit(&ljt_wiped.holding, memory_order_seq_cst) != 0 &&
-           ljt_kernel.now() - start < 10000000)
-        relax();
+           ljt_kernel.now() - start < FORK_PATIENCE)
+        ljt_kernel.futex_wait((const volatile void *)&ljt_wiped.holding, 1, 50000);
+    errno = saved;
 }
 
 void ljt_gate_fork_parent(void)

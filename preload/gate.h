@@ -79,8 +79,8 @@ bool ljt_gate_hold(unsigned slot, uint64_t patience);
 void ljt_gate_release(unsigned slot);
 
 /*
- * The fork handlers. prepare excludes holds while a fork copies the heap; it gives up after 10 ms, since a crash
- * handler may fork from inside the gate. The child's wipes ljt_wiped where the kernel did not.
+ * The fork handlers. prepare excludes holds while a fork copies the heap; it gives up after a second, since a
+ * crash handler may fork from inside the gate. The child's wipes ljt_wiped where the kernel did not.
  */
 void ljt_gate_fork_prepare(void);
 void ljt_gate_fork_parent(void);
