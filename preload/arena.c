@@ -296,7 +296,10 @@ void ljt_arena_remapped(uintptr_t old_addr, size_t old_len, size_t new_len, uint
     struct ljt_module *module = ljt_module_find(pc);
     if (module == NULL)
         return;
-    atomic_fetch_add_explicit(&module->mapped, new_len - old_len, memory_order_relaxed);
+    /* What is below the granularity is counted neither when it is mapped nor when it goes. */
+    size_t counted = old_len < LJT_LJ_GRANULARITY ? 0 : old_len;
+    size_t counts = new_len < LJT_LJ_GRANULARITY ? 0 : new_len;
+    atomic_fetch_add_explicit(&module->mapped, counts - counted, memory_order_relaxed);
     atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
 }
 

@@ -78,7 +78,7 @@ EXPORT void *mremap(void *old_addr, size_t old_len, size_t new_len, int flags, .
     void *p = ljt_next.mremap != NULL
                   ? ljt_next.mremap(old_addr, old_len, new_len, flags, new_addr)
                   : (void *)syscall(SYS_mremap, old_addr, old_len, new_len, flags, new_addr);
-    if (p != MAP_FAILED && old_len >= LJT_LJ_GRANULARITY && ljt_config.enable) {
+    if (p != MAP_FAILED && (old_len >= LJT_LJ_GRANULARITY || new_len >= LJT_LJ_GRANULARITY) && ljt_config.enable) {
         int saved = errno;
         ljt_arena_remapped((uintptr_t)old_addr, old_len, new_len, (uintptr_t)__builtin_return_address(0));
         errno = saved;
