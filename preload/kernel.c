@@ -29,6 +29,15 @@ static int sys_madvise(void *addr, size_t len, int advice)
     return (int)syscall(SYS_madvise, addr, len, advice);
 }
 
+#ifndef PIDFD_SELF_THREAD_GROUP
+#define PIDFD_SELF_THREAD_GROUP (-10001) /* Linux 6.15: no descriptor that a fork would make stale */
+#endif
+
+static ssize_t sys_process_madvise(const struct iovec *ranges, size_t count, int advice)
+{
+    return syscall(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, ranges, count, advice, 0UL);
+}
+
 static int sys_mincore(void *addr, size_t len, unsigned char *vec)
 {
     return (int)syscall(SYS_mincore, addr, len, vec);
@@ -94,6 +103,7 @@ struct ljt_kernel ljt_kernel = {
     .mmap = sys_mmap,
     .munmap = sys_munmap,
     .madvise = sys_madvise,
+    .process_madvise = sys_process_madvise,
     .mincore = sys_mincore,
     .membarrier = sys_membarrier,
     .peek = sys_peek,

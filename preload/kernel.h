@@ -14,11 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 struct ljt_kernel {
     void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
     int (*munmap)(void *addr, size_t len);
     int (*madvise)(void *addr, size_t len, int advice);
+    /* madvise on several ranges of this process; the bytes advised, or -1. Atomic for nobody: may end early. */
+    ssize_t (*process_madvise)(const struct iovec *ranges, size_t count, int advice);
     int (*mincore)(void *addr, size_t len, unsigned char *vec);
     int (*membarrier)(int cmd);
     /* Copies `len` bytes of this process without ever faulting; the bytes copied, or -1. */

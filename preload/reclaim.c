@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -13,6 +12,7 @@
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
+#include "purge.h"
 #include "stats.h"
 
 #define MS ((uint64_t)1000000)
@@ -27,9 +27,6 @@
 #define HOLD_PATIENCE (50 * MS / 1000)
 /* A moving VM is looked at after so many chances that did not seem worth it. */
 #define LOOK_ANYWAY 8
-/* A purge under the life lock ends after so many bytes or calls: a closer waits for no more. */
-#define PURGE_BYTES ((size_t)2 << 20)
-#define PURGE_CALLS 64
 
 /* ---- The CPU budget: a bucket that fills at LJTRIM_MAX_CPU_PCT of the time ---- */
 
@@ -207,72 +204,6 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
     }
 }
 
-/* ---- The purge: nothing held but life ---- */
-
-/* LJTRIM_DEBUG=poison: what relies on a claimed page sees this, or zeroes: every other batch is not purged. */
-static void poison(uintptr_t lo, uintptr_t hi)
-{
-    memset((void *)lo, 0xa5, hi - lo);
-}
-
-static void purge_run(struct ljt_arena *a, uintptr_t lo, uintptr_t hi)
-{
-    bool keep = false;
-    if ((ljt_config.debug & LJT_DEBUG_POISON) != 0) {
-        poison(lo, hi);
-        keep = (a->stats.purge_calls & 1) != 0;
-    }
-    a->stats.purge_calls++;
-    if (!keep && ljt_kernel.madvise((void *)lo, hi - lo, MADV_DONTNEED) != 0) {
-        static struct ljt_once once;
-        ljt_log_once(&once, LJT_LOG_WARN, "madvise(MADV_DONTNEED) is refused (%s); locked memory stays resident",
-                     strerror(errno));
-        ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi); /* until the next look */
-        return;
-    }
-    size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);
-    ljt_shadow_set(&a->shadow, LJT_SHADOW_PURGED, lo, hi);
-    a->stats.purged += (uint64_t)pages << ljt_page_shift;
-    a->stats.resident -= (uint64_t)pages << ljt_page_shift;
-}
-
-/*
- * Purges what is resident and old enough in the claims. Runs are joined across pages that are not resident
- * anyway; what ends a run is a page that is resident and young.
- */
-static void purge(struct ljt_arena *a)
-{
-    ljt_lock *life = &ljt_wiped.word[a->slot].life;
-    unsigned old = LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT);
-    unsigned age = a->work.at_sight ? 0 : LJT_SHADOW_BIT(LJT_SHADOW_AGED);
-    size_t bytes = 0;
-    unsigned calls = 0;
-    ljt_lock_acquire(life);
-    for (unsigned i = 0; i < a->work.claims; i++) {
-        uintptr_t at = a->work.ledger[i].lo, end = a->work.ledger[i].hi, lo;
-        while (at < end && ljt_shadow_first(&a->shadow, old | age, 0, at, end, &lo)) {
-            uintptr_t hi = end;
-            if (age != 0)
-                (void)ljt_shadow_first(&a->shadow, old, age, lo, end, &hi);
-            if (hi - lo > PURGE_BYTES)
-                hi = lo + PURGE_BYTES;
-            if (!ljt_arena_is(a, LJT_ARENA_ARMED)) {
-                ljt_lock_release(life);
-                return;
-            }
-            purge_run(a, lo, hi);
-            at = hi;
-            bytes += hi - lo;
-            if (++calls % PURGE_CALLS == 0 || bytes >= PURGE_BYTES) {
-                ljt_lock_release(life);
-                bytes = 0;
-                ljt_lock_acquire(life);
-            }
-        }
-    }
-    ljt_lock_release(life);
-}
-
 /* ---- The rounds of an arena ---- */
 
 enum { STAGE_IDLE, STAGE_SEGMENTS, STAGE_LOOK, STAGE_HAND_BACK };
@@ -410,7 +341,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
             break;
         if (a->work.claims > 0) {
             p->claimed_in_look += a->work.claims;
-            purge(a);
+            ljt_purge_claims(a);
             p->stage = STAGE_HAND_BACK;
         } else if (a->work.look_done) {
             end_look(a);
