@@ -71,7 +71,7 @@ static void counters(struct ljt_text *t, const struct ljt_arena_stats *s)
     ljt_text_unsigned(t, s->units[LJT_UNIT_BY_MUTATOR]);
     ljt_text_string(t, ", by the reclaimer ");
     ljt_text_unsigned(t, s->units[LJT_UNIT_BY_RECLAIMER]);
-    ljt_text_string(t, "  withdrawn ");
+    ljt_text_string(t, "\n  withdrawn ");
     ljt_text_unsigned(t, s->withdrawn);
     ljt_text_string(t, "  descheduled ");
     ljt_text_unsigned(t, s->descheduled);
@@ -143,8 +143,14 @@ void ljt_stats_dump(void)
     ljt_text_duration(&t, ljt_reclaim_cpu());
     ljt_text_string(&t, "\n");
     counters(&t, &sum);
-    for (unsigned i = 0; i < slots; i++)
-        if (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED))
-            arena_dump(&t, &ljt_arenas[i]);
+    for (unsigned i = 0; i < slots; i++) {
+        if (!ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED))
+            continue;
+        if (t.len > sizeof(buf) / 2) { /* an arena is far less than the other half */
+            ljt_log_raw(t.buf, t.len);
+            ljt_text_init(&t, buf, sizeof(buf));
+        }
+        arena_dump(&t, &ljt_arenas[i]);
+    }
     ljt_log_raw(t.buf, t.len);
 }

@@ -430,7 +430,7 @@ void lab_catch_stderr(void)
 
 const char *lab_said(void)
 {
-    static char text[64 << 10];
+    static char text[256 << 10];
     ssize_t n = pread(caught, text, sizeof(text) - 1, 0);
     text[n > 0 ? n : 0] = '\0';
     return text;
