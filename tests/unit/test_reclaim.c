@@ -1,0 +1,420 @@
+/*
+ * From end to end, in one process: a VM that drops what it had, and the thread that gives it back.
+ *
+ * The mmap hooks are not in this process: what they would say is said here. Sizes come from the kernel (mincore).
+ */
+#include "lab.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "next.h"
+#include "stats.h"
+
+#define MS UINT64_C(1000000)
+
+static void set_up(void)
+{
+    lab_init();
+    atomic_store(&ljt_wiped.reclaimer, LJT_RECLAIMER_NONE);
+    ljt_config.interval_ms = 10;
+    ljt_config.decay_ms = 20;
+    ljt_config.min_reclaim = 64 * KIB;
+    ljt_config.max_cpu_pct = 100;
+}
+
+TestSuite(reclaim, .init = set_up, .timeout = 120);
+
+static void pause_ms(long ms)
+{
+    struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&ts, NULL);
+}
+
+static void run(const struct lab_vm *vm, const char *chunk)
+{
+    cr_assert(luaL_dostring(vm->L, chunk) == 0, "%s", lua_tostring(vm->L, -1));
+}
+
+/* What the hooks would have told: the module's segments are not what they were. */
+static void tell_of_mappings(void)
+{
+    ljt_arena_remapped(0, 1 * MIB, 1 * MIB, lab_pc());
+}
+
+/* 1 in 1000 of what makes up this many MiB survives, with a pattern. */
+static const char *const fill =
+    "keep, gone = {}, {} "
+    "local function piece(i) return ('%d:'):format(i) .. ('x'):rep(200 + i % 57) end "
+    "for i = 1, N do gone[i] = piece(i) if i % 1000 == 0 then keep[i / 1000] = piece(i) end end "
+    "check = function() for i = 1, N / 1000 do assert(keep[i] == piece(i * 1000)) end end";
+static const char *const drop = "gone = nil collectgarbage() collectgarbage()";
+
+static struct lab_vm peak(unsigned pieces)
+{
+    struct lab_vm vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    lab_vm_announce(&vm);
+    lua_pushinteger(vm.L, (lua_Integer)pieces);
+    lua_setglobal(vm.L, "N");
+    run(&vm, fill);
+    lab_vm_mapped_again(&vm); /* late: the VM is large already */
+    run(&vm, "check()");
+    cr_assert(lab_arena_of(vm.m) != NULL && ljt_arena_is(lab_arena_of(vm.m), LJT_ARENA_ARMED));
+    tell_of_mappings();
+    return vm;
+}
+
+static size_t resident(const struct lab_vm *vm)
+{
+    return lab_resident_pages(vm->m) * ljt_page_size;
+}
+
+/* Waits until less than `bytes` are resident; `meanwhile` (a chunk of Lua, or NULL) is what the VM does. */
+static bool falls_below(const struct lab_vm *vm, size_t bytes, const char *meanwhile)
+{
+    for (int i = 0; i < 1500; i++) {
+        if (resident(vm) < bytes)
+            return true;
+        if (meanwhile != NULL)
+            run(vm, meanwhile);
+        else
+            pause_ms(10);
+    }
+    return false;
+}
+
+static unsigned threads_named_ljtrim(void)
+{
+    unsigned n = 0;
+    DIR *dir = opendir("/proc/self/task");
+    for (struct dirent *e; (e = readdir(dir)) != NULL;) {
+        char path[300], name[32] = "";
+        snprintf(path, sizeof(path), "/proc/self/task/%s/comm", e->d_name);
+        FILE *f = fopen(path, "r");
+        if (f == NULL)
+            continue;
+        n += fgets(name, sizeof(name), f) != NULL && strcmp(name, "ljtrim\n") == 0;
+        fclose(f);
+    }
+    closedir(dir);
+    return n;
+}
+
+enum { PIECES = 200000 / LAB_SLOWNESS };
+
+/* ---- Nobody is bothered where there is nothing to do ---- */
+
+Test(reclaim, no_thread_for_a_small_vm)
+{
+    struct lab_vm vm = lab_vm_open();
+    lab_vm_arm(&vm);
+    cr_expect(!ljt_reclaim_started() && threads_named_ljtrim() == 0);
+}
+
+Test(reclaim, one_thread_for_all_vms)
+{
+    peak(PIECES);
+    peak(PIECES);
+    for (int i = 0; i < 500 && threads_named_ljtrim() == 0; i++)
+        pause_ms(1);
+    cr_expect(ljt_reclaim_running() && threads_named_ljtrim() == 1);
+}
+
+/* ---- A peak and its trough ---- */
+
+Test(reclaim, a_silent_vm_falls_to_what_it_needs)
+{
+    struct lab_vm vm = peak(PIECES);
+    size_t high = resident(&vm);
+    run(&vm, drop);
+    tell_of_mappings();
+    cr_expect(falls_below(&vm, high / 8, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    cr_expect(a->stats.units[LJT_UNIT_BY_RECLAIMER] > 0);
+    run(&vm, "check()");
+    run(&vm, fill);
+    run(&vm, "check()");
+}
+
+Test(reclaim, a_busy_vm_does_the_units_itself)
+{
+    struct lab_vm vm = peak(PIECES);
+    size_t high = resident(&vm);
+    run(&vm, drop);
+    tell_of_mappings();
+    cr_expect(falls_below(&vm, high / 4, "for i = 1, 2000 do local t = {i} end check()"), "%zu of %zu KiB",
+              resident(&vm) >> 10, high >> 10);
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    cr_expect(a->stats.units[LJT_UNIT_BY_MUTATOR] > 0);
+    cr_expect(ljt_histogram_count(&a->stats.waits) > 0);
+    run(&vm, "check()");
+}
+
+Test(reclaim, a_fake_day_passes)
+{
+    ljt_config.interval_ms = 60 * 1000;
+    ljt_config.decay_ms = 3600 * 1000;
+    ljt_config.max_cpu_pct = 0.01;
+    lab_fake_time();
+    struct lab_vm vm = peak(PIECES);
+    size_t high = resident(&vm);
+    run(&vm, drop);
+    tell_of_mappings();
+    uint64_t start = ljt_kernel.now();
+    cr_expect(falls_below(&vm, high / 8, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    uint64_t passed = ljt_kernel.now() - start;
+    cr_expect(passed >= 3600 * 1000 * MS, "not before the pages are old enough");
+    run(&vm, "check()");
+}
+
+Test(reclaim, all_that_is_claimed_is_handed_back)
+{
+    struct lab_vm vm = peak(PIECES);
+    size_t high = resident(&vm);
+    run(&vm, drop);
+    tell_of_mappings();
+    cr_assert(falls_below(&vm, high / 8, NULL));
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    for (int i = 0; i < 500 && !a->pace.settled; i++)
+        pause_ms(10);
+    cr_assert(ljt_gate_hold(a->slot, 100 * MS));
+    cr_expect(a->work.claims == 0);
+    lab_prove(vm.m);
+    ljt_gate_release(a->slot);
+}
+
+Test(reclaim, poisoned_pages_are_nobody_s)
+{
+    ljt_config.debug = LJT_DEBUG_POISON | LJT_DEBUG_VERIFY;
+    lab_catch_stderr();
+    struct lab_vm vm = peak(PIECES / 4);
+    for (int round = 0; round < 6; round++) {
+        run(&vm, drop);
+        tell_of_mappings();
+        for (int i = 0; i < 40; i++) {
+            run(&vm, "for i = 1, 200 do local t = {i, 'k' .. i} end check()");
+            pause_ms(2);
+        }
+        run(&vm, fill);
+        run(&vm, "check()");
+    }
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    cr_expect(a != NULL && ljt_arena_is(a, LJT_ARENA_ARMED) && a->stats.purge_calls > 0);
+    cr_expect(lab_said_lines() == 0, "said: %s", lab_said());
+}
+
+Test(reclaim, observing_purges_nothing)
+{
+    ljt_config.mode = LJT_MODE_OBSERVE;
+    struct lab_vm vm = peak(PIECES);
+    run(&vm, drop);
+    tell_of_mappings();
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    for (int i = 0; i < 500 && a->stats.looks < 3; i++)
+        pause_ms(10);
+    cr_expect(a->stats.looks >= 3 && a->stats.purged == 0 && a->stats.purgeable > 0);
+}
+
+/* ---- A kernel that does not want to ---- */
+
+static _Atomic unsigned advised;
+static _Atomic int madvise_errno;
+static int (*real_madvise)(void *addr, size_t len, int advice);
+
+/* What is tried out at the start works. */
+static int failing_madvise(void *addr, size_t len, int advice)
+{
+    if (advice != MADV_DONTNEED || len <= ljt_page_size)
+        return real_madvise(addr, len, advice);
+    atomic_fetch_add(&advised, 1);
+    errno = atomic_load(&madvise_errno);
+    return -1;
+}
+
+static ssize_t failing_batch(const struct iovec *ranges, size_t count, int advice)
+{
+    (void)ranges, (void)count, (void)advice;
+    errno = ENOSYS;
+    return -1;
+}
+
+static void purge_in_vain(int error)
+{
+    real_madvise = ljt_kernel.madvise;
+    atomic_store(&madvise_errno, error);
+    ljt_kernel.madvise = failing_madvise;
+    ljt_kernel.process_madvise = failing_batch;
+    lab_catch_stderr();
+    struct lab_vm vm = peak(PIECES);
+    run(&vm, drop);
+    tell_of_mappings();
+    for (int i = 0; i < 500 && atomic_load(&advised) < 3; i++) {
+        run(&vm, "for i = 1, 100 do local t = {i} end check()");
+        pause_ms(10);
+    }
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    cr_expect(atomic_load(&advised) >= 3 && ljt_arena_is(a, LJT_ARENA_ARMED));
+    cr_expect(lab_said_lines() == 1 && strstr(lab_said(), strerror(error)) != NULL, "said: %s", lab_said());
+    run(&vm, fill);
+    run(&vm, "check()");
+    lua_close(vm.L);
+}
+
+Test(reclaim, locked_memory_costs_one_line)
+{
+    purge_in_vain(EINVAL);
+}
+
+Test(reclaim, a_kernel_out_of_memory_costs_one_line)
+{
+    purge_in_vain(ENOMEM);
+}
+
+static int lazy_madvise(void *addr, size_t len, int advice)
+{
+    (void)addr, (void)len;
+    atomic_fetch_add(&advised, advice == MADV_DONTNEED);
+    return 0;
+}
+
+Test(reclaim, nothing_is_purged_where_dontneed_does_not_zero)
+{
+    ljt_kernel.madvise = lazy_madvise;
+    lab_catch_stderr();
+    struct lab_vm vm = peak(PIECES);
+    run(&vm, drop);
+    tell_of_mappings();
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    for (int i = 0; i < 500 && a->stats.looks < 3; i++)
+        pause_ms(10);
+    cr_expect(a->stats.looks >= 3 && a->stats.purged == 0, "it still looks");
+    cr_expect(atomic_load(&advised) == 1, "tried once");
+    cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "nothing is purged") != NULL, "said: %s",
+              lab_said());
+    run(&vm, "check()");
+}
+
+static int no_membarrier(int cmd)
+{
+    (void)cmd;
+    errno = ENOSYS;
+    return -1;
+}
+
+Test(reclaim, a_kernel_without_membarrier_will_do)
+{
+    ljt_kernel.membarrier = no_membarrier;
+    struct lab_vm vm = peak(PIECES);
+    size_t high = resident(&vm);
+    run(&vm, drop);
+    tell_of_mappings();
+    cr_expect(falls_below(&vm, high / 8, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    cr_expect(ljt_reclaim_fenced() && !ljt_kernel_facts.membarrier);
+    run(&vm, fill);
+    run(&vm, "check()");
+    struct lab_vm later = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&later);
+    cr_expect((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_FENCED) != 0,
+              "those that come later, too");
+}
+
+/* ---- Closing, losing, dumping while it works ---- */
+
+Test(reclaim, vms_close_in_the_middle_of_it)
+{
+    lab_catch_stderr();
+    for (int i = 0; i < 12; i++) {
+        struct lab_vm vm = peak(PIECES / 4);
+        run(&vm, drop);
+        tell_of_mappings();
+        pause_ms(i * 5);
+        run(&vm, "check()");
+        lua_close(vm.L);
+    }
+    for (int i = 0; i < 500 && !ljt_arena_is(&ljt_arenas[0], LJT_ARENA_FREE); i++)
+        pause_ms(10);
+    cr_expect(ljt_arena_is(&ljt_arenas[0], LJT_ARENA_FREE) && ljt_arenas[0].shadow.table == NULL);
+    cr_expect(lab_said_lines() == 0, "said: %s", lab_said());
+}
+
+Test(reclaim, a_host_that_sets_allocf_back_is_left_alone)
+{
+    lab_catch_stderr();
+    struct lab_vm vm = peak(PIECES);
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    run(&vm, drop);
+    tell_of_mappings();
+    lua_setallocf(vm.L, vm.allocf, vm.m);
+    for (int i = 0; i < 500 && !ljt_arena_is(a, LJT_ARENA_LOST); i++)
+        pause_ms(10);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_LOST));
+    cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "allocator back") != NULL, "said: %s", lab_said());
+    run(&vm, fill);
+    run(&vm, "check()");
+}
+
+static struct lab_vm wrapped;
+
+static void *wrapper(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    return ljt_gate_trampoline(lab_arena_of(wrapped.m)->slot)(ud, ptr, osize, nsize);
+}
+
+Test(reclaim, a_host_that_wraps_the_gate_keeps_its_wrapper)
+{
+    lab_catch_stderr();
+    wrapped = peak(PIECES);
+    size_t high = resident(&wrapped);
+    lua_setallocf(wrapped.L, wrapper, wrapped.m);
+    run(&wrapped, drop);
+    tell_of_mappings();
+    cr_expect(falls_below(&wrapped, high / 4, "for i = 1, 100 do local t = {i} end"), "%zu of %zu KiB",
+              resident(&wrapped) >> 10, high >> 10);
+    cr_expect(lab_vm_allocf(&wrapped) == wrapper && lab_said_lines() == 0, "said: %s", lab_said());
+    run(&wrapped, "check()");
+}
+
+Test(reclaim, the_signal_brings_a_dump)
+{
+    ljt_next_init();
+    lab_catch_stderr();
+    struct lab_vm vm = peak(PIECES);
+    for (int i = 0; i < 500 && lab_arena_of(vm.m)->stats.looks == 0; i++)
+        pause_ms(10);
+    raise(SIGUSR2);
+    for (int i = 0; i < 500 && strstr(lab_said(), "holds") == NULL; i++)
+        pause_ms(10);
+    cr_expect(strstr(lab_said(), "total: 1 arena\n") != NULL, "said: %s", lab_said());
+}
+
+Test(reclaim, is_asleep_when_nothing_moves)
+{
+    struct lab_vm vm = peak(PIECES / 4);
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    run(&vm, drop);
+    tell_of_mappings();
+    for (int i = 0; i < 1000 && !a->pace.settled; i++)
+        pause_ms(10);
+    cr_assert(a->pace.settled);
+    pause_ms(50);
+    uint64_t looks = a->stats.looks, cpu = ljt_reclaim_cpu();
+    pause_ms(300);
+    cr_expect(a->stats.looks == looks && ljt_reclaim_cpu() == cpu);
+    cr_expect((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_WAKE) != 0, "the VM will ring");
+    run(&vm, fill);
+    run(&vm, drop);
+    tell_of_mappings();
+    for (int i = 0; i < 1000 && a->stats.looks == looks; i++)
+        pause_ms(10);
+    cr_expect(a->stats.looks > looks);
+}
