@@ -389,8 +389,8 @@ static uint64_t attend(unsigned slot, uint64_t now)
             now = ljt_kernel.now();
             budget_update(now);
         } while (more && now < until && budget_wait() == 0 && ljt_arena_is(a, LJT_ARENA_ARMED));
-        if (more)
-            wish = now;
+        if (more) /* posted: nobody came to do it and a hold was not to be had; no hurry then */
+            wish = a->pace.posted ? now + ljt_config.interval_ms * MS : now;
         else if (!a->pace.settled)
             wish = a->pace.next_look;
         else

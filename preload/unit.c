@@ -247,7 +247,9 @@ void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
 {
     if (!ljt_arena_is(a, LJT_ARENA_ARMED))
         return;
-    if (atomic_load_explicit(a->place, memory_order_relaxed) == a->allocf) {
+    ljt_alloc_fn *place = atomic_load_explicit(a->place, memory_order_relaxed);
+    a->pace.wrapped = place != ljt_gate_trampoline(a->slot);
+    if (place == a->allocf) {
         ljt_arena_lose(a, "the program has set the VM's allocator back");
         return;
     }
