@@ -9,6 +9,7 @@
 #include "log.h"
 #include "reclaim.h"
 #include "signals.h"
+#include "thp.h"
 
 struct ljt_arena ljt_arenas[LJT_GATES];
 struct ljt_arena_stats ljt_arena_past;
@@ -354,6 +355,7 @@ void ljt_arena_prove(unsigned slot)
     ljt_module_pin(a->module);
     ljt_log_deferred();
     ljt_signals_install();
+    ljt_thp_init();
     atomic_store_explicit(&a->state, LJT_ARENA_ARMED, memory_order_release);
     ljt_arena_consider_start(slot);
 }

@@ -19,6 +19,12 @@ static const struct ljt_config_word mode_words[] = {
     {NULL, 0},
 };
 
+static const struct ljt_config_word thp_words[] = {
+    {"auto", LJT_THP_AUTO},
+    {"keep", LJT_THP_KEEP},
+    {NULL, 0},
+};
+
 static const struct ljt_config_word log_level_words[] = {
     {"error", LJT_LOG_ERROR},
     {"warn", LJT_LOG_WARN},
@@ -111,6 +117,17 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "20",
         .unit = "us",
         .help = "The longest time that one unit of work may keep the VM waiting.",
+    },
+    {
+        .name = "LJTRIM_THP",
+        FIELD(thp),
+        .kind = LJT_CONFIG_WORD,
+        .words = thp_words,
+        .initial = "auto",
+        .allowed = "auto or keep",
+        .unit = "",
+        .help = "auto: where transparent huge pages are always on, keep them out of Lua heaps, since they fill what "
+                "was returned. keep: leave them alone.",
     },
     {
         .name = "LJTRIM_SIGNAL",

@@ -30,6 +30,11 @@ enum ljt_mode {
 
 enum ljt_log_level { LJT_LOG_ERROR, LJT_LOG_WARN, LJT_LOG_INFO, LJT_LOG_DEBUG };
 
+enum ljt_thp {
+    LJT_THP_AUTO, /* keep huge pages out of Lua heaps where they would fill what was purged */
+    LJT_THP_KEEP  /* leave them alone */
+};
+
 /* Bits of ljt_config.debug. */
 enum {
     LJT_DEBUG_POISON = 1u << 0, /* fill what is claimed, so that a use after free shows */
@@ -46,6 +51,7 @@ struct ljt_config {
     uint64_t min_reclaim;                /* LJTRIM_MIN_RECLAIM: bytes, 0 to 1 TiB */
     double max_cpu_pct;                  /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
     uint64_t max_hold_us;                /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
+    enum ljt_thp thp;                    /* LJTRIM_THP */
     int signo;                           /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
     char log_path[LJT_CONFIG_PATH_SIZE]; /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
     enum ljt_log_level log_level;        /* LJTRIM_LOG_LEVEL */

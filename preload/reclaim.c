@@ -14,6 +14,7 @@
 #include "log.h"
 #include "purge.h"
 #include "stats.h"
+#include "thp.h"
 
 #define MS ((uint64_t)1000000)
 
@@ -329,6 +330,8 @@ static bool step(struct ljt_arena *a, uint64_t now)
         }
         ljt_shadow_begin_look(&a->shadow);
         bool may_claim = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
+        if (may_claim)
+            ljt_thp_advise(a);
         ljt_work_begin_look(&a->work, a->stats.mapped, may_claim, decay == 0);
         p->claimed_in_look = 0;
         p->stage = STAGE_LOOK;

@@ -1,13 +1,14 @@
 /*
  * shadow: what the reclaimer remembers about each page of an arena.
  *
- * Four planes of one bit a page, kept in leaves of 64 MiB that are found by address, so that segments may grow,
+ * Five planes of one bit a page, kept in leaves of 64 MiB that are found by address, so that segments may grow,
  * merge and go without the shadow being moved:
  *
  *     FREE      wholly inside a free chunk, in the look that is under way
  *     AGED      the same, in the look before it: free for at least the time between two looks
  *     RESIDENT  present when the kernel was last asked; a hint (mincore counts zero pages, not swapped ones)
  *     PURGED    given back by us and not seen resident since
+ *     ADVISED   in a segment that was advised against huge pages (thp.h)
  *
  * A page is purged when it is RESIDENT and AGED and its chunk is claimed.
  *
@@ -24,7 +25,14 @@
 
 #define LJT_SHADOW_LEAF_SHIFT 26 /* 64 MiB a leaf: 16,384 pages of 4 KiB, 2 KiB a plane */
 
-enum ljt_shadow_plane { LJT_SHADOW_FREE, LJT_SHADOW_AGED, LJT_SHADOW_RESIDENT, LJT_SHADOW_PURGED, LJT_SHADOW_PLANES };
+enum ljt_shadow_plane {
+    LJT_SHADOW_FREE,
+    LJT_SHADOW_AGED,
+    LJT_SHADOW_RESIDENT,
+    LJT_SHADOW_PURGED,
+    LJT_SHADOW_ADVISED,
+    LJT_SHADOW_PLANES
+};
 
 #define LJT_SHADOW_BIT(plane) (1u << (plane))
 
