@@ -391,7 +391,9 @@ static uint64_t attend(unsigned slot, uint64_t now)
             more = step(a, now);
             now = ljt_kernel.now();
             budget_update(now);
-        } while (more && now < until && budget_wait() == 0 && ljt_arena_is(a, LJT_ARENA_ARMED));
+            /* What is claimed goes back before a pause, which may be long: the VM would map more meanwhile. */
+        } while (more && now < until && (budget_wait() == 0 || a->pace.stage == STAGE_HAND_BACK) &&
+                 ljt_arena_is(a, LJT_ARENA_ARMED));
         if (more) /* posted: nobody came to do it and a hold was not to be had; no hurry then */
             wish = a->pace.posted ? now + ljt_config.interval_ms * MS : now;
         else if (!a->pace.settled)
