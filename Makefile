@@ -69,7 +69,7 @@ HOSTS        := $(wildcard tests/system/hosts/*.c)
 PLUGINS      := $(wildcard tests/system/hosts/plugin_*.c)
 HOST_BINS    := $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%,$(filter-out $(PLUGINS),$(HOSTS))) \
                 $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%.so,$(PLUGINS))
-MAN_PAGES    := $(wildcard docs/*.1)
+MAN_PAGES    := $(wildcard docs/*.[1-8])
 FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
                 tests/system/hosts bench))
 
@@ -182,14 +182,16 @@ check-format:  ## say which C files are not formatted
 tidy:  ## static analysis of preload/ and tools/ (clang-tidy-14)
 	$(Q)$(CLANG_TIDY) --quiet $(PRELOAD) $(TOOLS) -- $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
 
+man_path = $(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))
+
 install: all  ## install under $(DESTDIR)$(PREFIX)
 	install -D -m 644 $(BUILD)/libljtrim.so '$(DESTDIR)$(PREFIX)/lib/libljtrim.so'
 	install -D -m 755 $(BUILD)/ljtrim '$(DESTDIR)$(PREFIX)/bin/ljtrim'
-	$(if $(MAN_PAGES),install -D -m 644 -t '$(DESTDIR)$(PREFIX)/share/man/man1' $(MAN_PAGES))
+	$(foreach page,$(MAN_PAGES),install -D -m 644 $(page) '$(DESTDIR)$(man_path)' &&) true
 
 uninstall:  ## remove what install has put there
 	rm -f '$(DESTDIR)$(PREFIX)/lib/libljtrim.so' '$(DESTDIR)$(PREFIX)/bin/ljtrim' \
-	    $(patsubst docs/%,'$(DESTDIR)$(PREFIX)/share/man/man1/%',$(MAN_PAGES))
+	    $(foreach page,$(MAN_PAGES),'$(DESTDIR)$(man_path)')
 
 clean:  ## remove everything that was built
 	rm -rf $(BUILD)
