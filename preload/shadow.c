@@ -118,41 +118,33 @@ void ljt_shadow_begin_look(struct ljt_shadow *sh)
     }
 }
 
-/* The part of a page range that lies in one word of one leaf: walked upwards by word_next, downwards by word_prev. */
-struct word {
-    struct leaf *leaf; /* NULL: not covered, and the range spans the whole leaf's part */
-    size_t index;
-    uint64_t bits; /* the pages of the range in this word */
-    uintptr_t base; /* address of bit 0 */
-    uintptr_t lo, hi; /* the addresses that it stands for */
+/* The part of a page range that lies in one leaf. */
+struct span {
+    struct leaf *leaf; /* NULL: not covered */
+    size_t from, to;   /* its pages, counted from the leaf's first */
+    uintptr_t base;    /* address of the leaf's first page */
+    uintptr_t lo, hi;  /* addresses */
 };
 
-static struct word word_at(const struct ljt_shadow *sh, uintptr_t lo, uintptr_t hi, bool upwards)
+static struct span span_at(const struct ljt_shadow *sh, uintptr_t lo, uintptr_t hi, bool upwards)
 {
     uintptr_t at = upwards ? lo : hi - 1;
-    struct word w = {.leaf = find_leaf(sh, at)};
-    uintptr_t span = w.leaf == NULL ? LEAF_BYTES : (uintptr_t)64 << ljt_page_shift;
-    w.base = at & ~(span - 1);
-    w.lo = w.base > lo ? w.base : lo;
-    w.hi = w.base + span < hi ? w.base + span : hi;
-    if (w.leaf == NULL)
-        return w;
-    w.index = (w.base & (LEAF_BYTES - 1)) >> ljt_page_shift >> 6;
-    unsigned from = (unsigned)((w.lo - w.base) >> ljt_page_shift);
-    unsigned pages = (unsigned)((w.hi - w.lo) >> ljt_page_shift);
-    w.bits = (pages == 64 ? ~(uint64_t)0 : ((uint64_t)1 << pages) - 1) << from;
-    return w;
+    struct span s = {.leaf = find_leaf(sh, at), .base = at & ~(LEAF_BYTES - 1)};
+    s.lo = s.base > lo ? s.base : lo;
+    s.hi = hi - s.base > LEAF_BYTES ? s.base + LEAF_BYTES : hi;
+    s.from = (s.lo - s.base) >> ljt_page_shift;
+    s.to = (s.hi - s.base) >> ljt_page_shift;
+    return s;
 }
 
-static uint64_t word_match(const struct ljt_shadow *sh, const struct word *w, unsigned mask, unsigned without)
+/* The pages of a span in word i of a plane. */
+static inline uint64_t word_mask(const struct span *s, size_t i)
 {
-    uint64_t bits = w->bits;
-    for (unsigned p = 0; p < LJT_SHADOW_PLANES && bits != 0; p++) {
-        if ((mask >> p & 1) != 0)
-            bits &= plane_of(sh, w->leaf, p)[w->index];
-        if ((without >> p & 1) != 0)
-            bits &= ~plane_of(sh, w->leaf, p)[w->index];
-    }
+    uint64_t bits = ~(uint64_t)0;
+    if (i == s->from / 64)
+        bits &= ~(uint64_t)0 << s->from % 64;
+    if (i == (s->to - 1) / 64)
+        bits &= ~(uint64_t)0 >> (63 - (s->to - 1) % 64);
     return bits;
 }
 
@@ -160,13 +152,14 @@ size_t ljt_shadow_set(struct ljt_shadow *sh, enum ljt_shadow_plane plane, uintpt
 {
     size_t changed = 0;
     while (lo < hi) {
-        struct word w = word_at(sh, lo, hi, true);
-        if (w.leaf != NULL) {
-            uint64_t *word = plane_of(sh, w.leaf, plane) + w.index;
-            changed += (size_t)__builtin_popcountll(w.bits & ~*word);
-            *word |= w.bits;
+        struct span s = span_at(sh, lo, hi, true);
+        uint64_t *word = s.leaf == NULL ? NULL : plane_of(sh, s.leaf, plane);
+        for (size_t i = s.from / 64; word != NULL && i * 64 < s.to; i++) {
+            uint64_t bits = word_mask(&s, i);
+            changed += (size_t)__builtin_popcountll(bits & ~word[i]);
+            word[i] |= bits;
         }
-        lo = w.hi;
+        lo = s.hi;
     }
     return changed;
 }
@@ -175,25 +168,54 @@ size_t ljt_shadow_clear(struct ljt_shadow *sh, enum ljt_shadow_plane plane, uint
 {
     size_t changed = 0;
     while (lo < hi) {
-        struct word w = word_at(sh, lo, hi, true);
-        if (w.leaf != NULL) {
-            uint64_t *word = plane_of(sh, w.leaf, plane) + w.index;
-            changed += (size_t)__builtin_popcountll(w.bits & *word);
-            *word &= ~w.bits;
+        struct span s = span_at(sh, lo, hi, true);
+        uint64_t *word = s.leaf == NULL ? NULL : plane_of(sh, s.leaf, plane);
+        for (size_t i = s.from / 64; word != NULL && i * 64 < s.to; i++) {
+            uint64_t bits = word_mask(&s, i);
+            changed += (size_t)__builtin_popcountll(bits & word[i]);
+            word[i] &= ~bits;
         }
-        lo = w.hi;
+        lo = s.hi;
     }
     return changed;
+}
+
+/* The planes of a leaf that a match asks for. */
+struct match {
+    unsigned planes;
+    const uint64_t *word[LJT_SHADOW_PLANES];
+    uint64_t flip[LJT_SHADOW_PLANES]; /* all ones for a plane that must be clear */
+};
+
+static struct match match_in(const struct ljt_shadow *sh, struct leaf *leaf, unsigned mask, unsigned without)
+{
+    struct match m = {0};
+    for (unsigned p = 0; leaf != NULL && p < LJT_SHADOW_PLANES; p++) {
+        if (((mask | without) >> p & 1) == 0)
+            continue;
+        m.word[m.planes] = plane_of(sh, leaf, p);
+        m.flip[m.planes++] = (without >> p & 1) != 0 ? ~(uint64_t)0 : 0;
+    }
+    return m;
+}
+
+static inline uint64_t match_word(const struct match *m, const struct span *s, size_t i)
+{
+    uint64_t bits = word_mask(s, i);
+    for (unsigned p = 0; p < m->planes; p++)
+        bits &= m->word[p][i] ^ m->flip[p];
+    return bits;
 }
 
 size_t ljt_shadow_count(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo, uintptr_t hi)
 {
     size_t count = 0;
     while (lo < hi) {
-        struct word w = word_at(sh, lo, hi, true);
-        if (w.leaf != NULL)
-            count += (size_t)__builtin_popcountll(word_match(sh, &w, mask, without));
-        lo = w.hi;
+        struct span s = span_at(sh, lo, hi, true);
+        struct match m = match_in(sh, s.leaf, mask, without);
+        for (size_t i = s.from / 64; s.leaf != NULL && i * 64 < s.to; i++)
+            count += (size_t)__builtin_popcountll(match_word(&m, &s, i));
+        lo = s.hi;
     }
     return count;
 }
@@ -202,13 +224,16 @@ bool ljt_shadow_first(const struct ljt_shadow *sh, unsigned mask, unsigned witho
                       uintptr_t *page)
 {
     while (lo < hi) {
-        struct word w = word_at(sh, lo, hi, true);
-        uint64_t bits = w.leaf == NULL ? 0 : word_match(sh, &w, mask, without);
-        if (bits != 0) {
-            *page = w.base + ((uintptr_t)__builtin_ctzll(bits) << ljt_page_shift);
+        struct span s = span_at(sh, lo, hi, true);
+        struct match m = match_in(sh, s.leaf, mask, without);
+        for (size_t i = s.from / 64; s.leaf != NULL && i * 64 < s.to; i++) {
+            uint64_t bits = match_word(&m, &s, i);
+            if (bits == 0)
+                continue;
+            *page = s.base + ((i * 64 + (size_t)__builtin_ctzll(bits)) << ljt_page_shift);
             return true;
         }
-        lo = w.hi;
+        lo = s.hi;
     }
     return false;
 }
@@ -217,56 +242,51 @@ bool ljt_shadow_last(const struct ljt_shadow *sh, unsigned mask, unsigned withou
                      uintptr_t *page)
 {
     while (lo < hi) {
-        struct word w = word_at(sh, lo, hi, false);
-        uint64_t bits = w.leaf == NULL ? 0 : word_match(sh, &w, mask, without);
-        if (bits != 0) {
-            *page = w.base + ((uintptr_t)(63 - __builtin_clzll(bits)) << ljt_page_shift);
+        struct span s = span_at(sh, lo, hi, false);
+        struct match m = match_in(sh, s.leaf, mask, without);
+        for (size_t i = (s.to + 63) / 64; s.leaf != NULL && i-- > s.from / 64;) {
+            uint64_t bits = match_word(&m, &s, i);
+            if (bits == 0)
+                continue;
+            *page = s.base + ((i * 64 + 63 - (size_t)__builtin_clzll(bits)) << ljt_page_shift);
             return true;
         }
-        hi = w.lo;
+        hi = s.lo;
     }
     return false;
 }
 
 /* ---- Residence ---- */
 
+/* A mincore vector for 8 MiB of 4 KiB pages, on the reclaimer's stack. */
+#define VECTOR 2048
+
+/* Takes one answer of mincore, for pages inside one leaf, into the planes. */
+static void note_residence(struct ljt_shadow *sh, const struct span *s, const unsigned char *present,
+                           struct ljt_shadow_residence *found)
+{
+    uint64_t *resident = plane_of(sh, s->leaf, LJT_SHADOW_RESIDENT);
+    uint64_t *purged = plane_of(sh, s->leaf, LJT_SHADOW_PURGED);
+    for (size_t i = s->from / 64, at = s->from; i * 64 < s->to; i++) {
+        uint64_t bits = 0;
+        for (; at < s->to && at / 64 == i; at++)
+            bits |= (uint64_t)(*present++ & 1) << at % 64;
+        resident[i] = (resident[i] & ~word_mask(s, i)) | bits;
+        found->resident += (size_t)__builtin_popcountll(bits);
+        found->refaults += (size_t)__builtin_popcountll(bits & purged[i]);
+        purged[i] &= ~bits;
+    }
+}
+
 void ljt_shadow_refresh(struct ljt_shadow *sh, uintptr_t lo, uintptr_t hi, struct ljt_shadow_residence *found)
 {
-    unsigned char vec[64 * 32];
+    unsigned char vec[VECTOR];
     while (lo < hi) {
-        struct word w = word_at(sh, lo, hi, true);
-        if (w.leaf == NULL) {
-            lo = w.hi;
-            continue;
-        }
-        /* As many whole words as the vector takes, inside this leaf. */
-        uintptr_t leaf_end = (lo & ~(LEAF_BYTES - 1)) + LEAF_BYTES;
-        uintptr_t end = lo + ((uintptr_t)sizeof(vec) << ljt_page_shift);
-        end &= ~(((uintptr_t)64 << ljt_page_shift) - 1);
-        if (end > leaf_end)
-            end = leaf_end;
-        if (end > hi)
-            end = hi;
-        if (ljt_kernel.mincore((void *)lo, end - lo, vec) != 0) {
-            lo = end; /* unmapped meanwhile: its chunks are gone, the old bits do no harm */
-            continue;
-        }
-        const unsigned char *present = vec;
-        while (lo < end) {
-            w = word_at(sh, lo, end, true);
-            uint64_t bits = 0;
-            for (unsigned i = (unsigned)((w.lo - w.base) >> ljt_page_shift); (w.bits >> i & 1) != 0;) {
-                bits |= (uint64_t)(*present++ & 1) << i;
-                if (++i == 64)
-                    break;
-            }
-            uint64_t *resident = plane_of(sh, w.leaf, LJT_SHADOW_RESIDENT) + w.index;
-            uint64_t *purged = plane_of(sh, w.leaf, LJT_SHADOW_PURGED) + w.index;
-            *resident = (*resident & ~w.bits) | bits;
-            found->resident += (size_t)__builtin_popcountll(bits);
-            found->refaults += (size_t)__builtin_popcountll(bits & *purged);
-            *purged &= ~bits;
-            lo = w.hi;
-        }
+        uintptr_t end = hi - lo > (uintptr_t)VECTOR << ljt_page_shift ? lo + ((uintptr_t)VECTOR << ljt_page_shift) : hi;
+        struct span s = span_at(sh, lo, end, true);
+        /* Where mincore fails the range was unmapped meanwhile: its chunks are gone, the old bits do no harm. */
+        if (s.leaf != NULL && ljt_kernel.mincore((void *)s.lo, s.hi - s.lo, vec) == 0)
+            note_residence(sh, &s, vec, found);
+        lo = s.hi;
     }
 }

@@ -166,7 +166,8 @@ static void compare_with_model(unsigned shift)
         to = to > pages ? pages : to;
         uintptr_t lo = BASE + from * page, hi = BASE + to * page;
         unsigned plane = (unsigned)lab_below(LJT_SHADOW_PLANES), bit = 1u << plane;
-        unsigned mask = (unsigned)lab_below(16), without = (unsigned)lab_below(16) & ~mask;
+        unsigned all = 1u << LJT_SHADOW_PLANES;
+        unsigned mask = (unsigned)lab_below(all), without = (unsigned)lab_below(all) & ~mask;
         size_t changed = 0, count = 0, first = SIZE_MAX, last = 0;
         switch (lab_below(5)) {
         case 0:
@@ -184,7 +185,7 @@ static void compare_with_model(unsigned shift)
                 break;
             ljt_shadow_begin_look(&sh);
             for (size_t i = 0; i < pages; i++)
-                model[i] = (unsigned char)((model[i] & (RESIDENT | PURGED)) | (model[i] & FREE ? AGED : 0));
+                model[i] = (unsigned char)((model[i] & ~(FREE | AGED)) | (model[i] & FREE ? AGED : 0));
             break;
         default:
             for (size_t i = from; i < to; i++)
