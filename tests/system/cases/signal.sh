@@ -20,6 +20,17 @@ test_luajit_dumps_statistics_and_lives() {
 	grep -q '^verified 200' out || fail "survivors were not verified"
 }
 
+# Nothing of such a host is ours; whoever asks is told so, and the signal does no harm.
+test_host_with_its_own_allocator_is_named() {
+	need_library
+	start "$(host own_allocator)"
+	sleep 0.1
+	kill -USR2 "$pid"
+	wait "$pid" || fail "the host ended with status $?"
+	expect_equal "$(grep -c "a program's own allocator is left alone" err)" 1 "lines about it"
+	expect_quiet_but err 1
+}
+
 test_many_signals_do_no_harm() {
 	need_library
 	start "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 6
