@@ -62,6 +62,8 @@ static void budget_update(uint64_t now)
         budget.left -= (int64_t)(mutators - budget.mutators);
     if (budget.left > (int64_t)BUDGET_DEPTH)
         budget.left = BUDGET_DEPTH;
+    if (budget.left < -(int64_t)BUDGET_DEPTH) /* a debt, but no ruin */
+        budget.left = -(int64_t)BUDGET_DEPTH;
     budget.filled = now;
     budget.cpu = cpu;
     budget.mutators = mutators;
