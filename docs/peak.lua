@@ -1,5 +1,5 @@
--- A peak and what it leaves behind: a million sessions, of which one in a hundred survives. Nothing in here knows
--- of libljtrim: run it with and without LD_PRELOAD.
+-- A peak and what it leaves behind: a million sessions, of which one in a hundred survives. Nothing in here
+-- knows of libljtrim: run it with and without LD_PRELOAD.
 
 local function resident()
   return tonumber(io.open("/proc/self/status"):read("*a"):match("VmRSS:%s*(%d+)")) / 1024
@@ -13,7 +13,8 @@ io.stdout:setvbuf("line")
 say("at the start")
 local sessions = {}
 for i = 1, 1e6 do
-  sessions[i] = { id = i, user = "user-" .. i, token = ("x"):rep(64) .. i, roles = { "reader", "role-" .. i } }
+  local roles = { "reader", "role-" .. i }
+  sessions[i] = { id = i, user = "user-" .. i, token = ("x"):rep(64) .. i, roles = roles }
 end
 say("a million sessions")
 for i = 1, 1e6 do
