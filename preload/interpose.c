@@ -2,10 +2,11 @@
  * interpose: the functions of the C library that we stand in front of.
  *
  * mmap, mmap64, munmap, mremap tell the arenas what LuaJIT maps; sigaction and signal keep our handler and the
- * host's apart. Each has the contract and errno of the original, from the process's first instruction: until the
+ * host's apart; _Fork and syscall let no process be copied in the middle of a unit. Each has the contract and errno of the original, from the process's first instruction: until the
  * constructor has found the next definitions, memory calls go straight to the kernel.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -77,13 +78,70 @@ EXPORT void *mremap(void *old_addr, size_t old_len, size_t new_len, int flags, .
     }
     void *p = ljt_next.mremap != NULL
                   ? ljt_next.mremap(old_addr, old_len, new_len, flags, new_addr)
-                  : (void *)syscall(SYS_mremap, old_addr, old_len, new_len, flags, new_addr);
+                  : (void *)ljt_kernel_call(SYS_mremap, (long)old_addr, (long)old_len, (long)new_len, flags,
+                                            (long)new_addr, 0);
     if (p != MAP_FAILED && (old_len >= LJT_LJ_GRANULARITY || new_len >= LJT_LJ_GRANULARITY) && ljt_config.enable) {
         int saved = errno;
         ljt_arena_remapped((uintptr_t)old_addr, old_len, new_len, (uintptr_t)__builtin_return_address(0));
         errno = saved;
     }
     return p;
+}
+
+/* ---- Processes ---- */
+
+/*
+ * fork runs our pthread_atfork handlers; these two do not, and a child that uses Lua would get a copy of a heap in
+ * the middle of a unit. What shares memory (threads, vfork) copies nothing and is passed on.
+ */
+static bool copies_memory(long number, const long arg[6])
+{
+    switch (number) {
+#ifdef SYS_fork
+    case SYS_fork: return true;
+#endif
+    case SYS_clone: return (arg[0] & CLONE_VM) == 0;
+#ifdef SYS_clone3
+    case SYS_clone3: return arg[0] != 0 && (*(const uint64_t *)arg[0] & CLONE_VM) == 0; /* clone_args.flags */
+#endif
+    default: return false;
+    }
+}
+
+EXPORT pid_t _Fork(void)
+{
+    if (ljt_next.fork_raw == NULL)
+        ljt_next_init();
+    if (ljt_next.fork_raw == NULL) {
+        errno = ENOSYS;
+        return -1;
+    }
+    ljt_gate_fork_prepare();
+    pid_t pid = ljt_next.fork_raw();
+    if (pid == 0)
+        ljt_gate_fork_child();
+    else
+        ljt_gate_fork_parent();
+    return pid;
+}
+
+EXPORT long syscall(long number, ...)
+{
+    long arg[6];
+    va_list args;
+    va_start(args, number);
+    for (int i = 0; i < 6; i++) /* as the C library's: six words, whatever the caller gave */
+        arg[i] = va_arg(args, long);
+    va_end(args);
+    if (__builtin_expect(!copies_memory(number, arg), 1))
+        return ljt_kernel_call(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    ljt_gate_fork_prepare();
+    long pid = ljt_kernel_call(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    if (pid == 0)
+        ljt_gate_fork_child();
+    else
+        ljt_gate_fork_parent();
+    return pid;
 }
 
 /* ---- Signals ---- */

@@ -14,19 +14,54 @@ size_t ljt_page_size = 4096;
 unsigned ljt_page_shift = 12;
 struct ljt_kernel_facts ljt_kernel_facts;
 
+long ljt_kernel_call(long number, long a, long b, long c, long d, long e, long f)
+{
+#if defined(__x86_64__)
+    register long r10 __asm__("r10") = d;
+    register long r8 __asm__("r8") = e;
+    register long r9 __asm__("r9") = f;
+    long result;
+    __asm__ volatile("syscall"
+                     : "=a"(result)
+                     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+#elif defined(__aarch64__)
+    register long x8 __asm__("x8") = number;
+    register long result __asm__("x0") = a;
+    register long x1 __asm__("x1") = b;
+    register long x2 __asm__("x2") = c;
+    register long x3 __asm__("x3") = d;
+    register long x4 __asm__("x4") = e;
+    register long x5 __asm__("x5") = f;
+    __asm__ volatile("svc 0" : "+r"(result) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+#else
+#error "the system call instruction of this architecture is not known here"
+#endif
+    if (result < 0 && result > -4096) {
+        errno = (int)-result;
+        return -1;
+    }
+    return result;
+}
+
+/* With as many arguments as the call has; what the kernel does not look at is 0. */
+#define CALL_(n, a, b, c, d, e, f, ...) \
+    ljt_kernel_call((n), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+#define CALL(...) CALL_(__VA_ARGS__, 0, 0, 0, 0, 0, 0, 0)
+
 static void *sys_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
 {
-    return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, off);
+    return (void *)CALL(SYS_mmap, addr, len, prot, flags, fd, off);
 }
 
 static int sys_munmap(void *addr, size_t len)
 {
-    return (int)syscall(SYS_munmap, addr, len);
+    return (int)CALL(SYS_munmap, addr, len);
 }
 
 static int sys_madvise(void *addr, size_t len, int advice)
 {
-    return (int)syscall(SYS_madvise, addr, len, advice);
+    return (int)CALL(SYS_madvise, addr, len, advice);
 }
 
 #ifndef PIDFD_SELF_THREAD_GROUP
@@ -35,17 +70,17 @@ static int sys_madvise(void *addr, size_t len, int advice)
 
 static ssize_t sys_process_madvise(const struct iovec *ranges, size_t count, int advice)
 {
-    return syscall(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, ranges, count, advice, 0UL);
+    return CALL(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, ranges, count, advice, 0UL);
 }
 
 static int sys_mincore(void *addr, size_t len, unsigned char *vec)
 {
-    return (int)syscall(SYS_mincore, addr, len, vec);
+    return (int)CALL(SYS_mincore, addr, len, vec);
 }
 
 static int sys_membarrier(int cmd)
 {
-    return (int)syscall(SYS_membarrier, cmd, 0, 0);
+    return (int)CALL(SYS_membarrier, cmd, 0, 0);
 }
 
 /*
@@ -57,7 +92,7 @@ static ssize_t sys_peek(void *to, const void *from, size_t len)
 {
     struct iovec local = {to, len};
     struct iovec remote = {(void *)(uintptr_t)from, len};
-    ssize_t n = syscall(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
+    ssize_t n = CALL(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
     if (n >= 0 || (errno != EPERM && errno != ENOSYS))
         return n;
     uintptr_t lo = ljt_page_down((uintptr_t)from);
@@ -91,12 +126,12 @@ static uint64_t sys_thread_cpu(void)
 static void sys_futex_wait(const volatile void *word, uint32_t value, uint64_t ns)
 {
     struct timespec ts = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns == UINT64_MAX ? NULL : &ts, NULL, 0);
+    CALL(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns == UINT64_MAX ? NULL : &ts, NULL, 0);
 }
 
 static void sys_futex_wake(const volatile void *word, int waiters)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
+    CALL(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
 }
 
 struct ljt_kernel ljt_kernel = {

@@ -46,6 +46,12 @@ struct ljt_kernel_facts {
 };
 extern struct ljt_kernel_facts ljt_kernel_facts;
 
+/*
+ * Any system call, as syscall(2), but not through the C library's function of that name, which we interpose. -1 and
+ * errno on failure.
+ */
+long ljt_kernel_call(long number, long a, long b, long c, long d, long e, long f);
+
 /* Reads the page size. Cheap, no system call beyond what sysconf makes; called from the constructor. */
 void ljt_kernel_init(void);
 

@@ -21,4 +21,5 @@ void ljt_next_init(void)
     ljt_next.munmap = find_next("munmap");
     ljt_next.mremap = find_next("mremap");
     ljt_next.sigaction = find_next("sigaction");
+    ljt_next.fork_raw = find_next("_Fork");
 }

@@ -16,6 +16,7 @@ struct ljt_next {
     int (*munmap)(void *addr, size_t len);
     void *(*mremap)(void *old_addr, size_t old_len, size_t new_len, int flags, ...);
     int (*sigaction)(int signo, const struct sigaction *act, struct sigaction *old);
+    pid_t (*fork_raw)(void); /* _Fork, glibc 2.34 */
 };
 
 extern struct ljt_next ljt_next;
