@@ -20,7 +20,7 @@ _Atomic unsigned ljt_arena_slots;
 
 /* ---- Candidates: guarded by the registry lock ---- */
 
-#define CANDIDATES 64
+#define CANDIDATES 1024
 
 /*
  * A mapping that may be the first of an arena. It stays a candidate while its memory could still become a VM:
@@ -32,7 +32,8 @@ struct candidate {
 };
 
 static struct candidate candidates[CANDIDATES];
-static unsigned next_candidate; /* the oldest is overwritten */
+static unsigned candidate_slots; /* used so far */
+static unsigned next_candidate;  /* the oldest is overwritten */
 
 /* GG_State is 5 to 8 KiB; it is the first allocation of its arena. */
 #define GG_MIN ((size_t)1 << 10)
@@ -118,10 +119,20 @@ static bool take_dead(unsigned slot)
                                                    memory_order_acq_rel, memory_order_relaxed);
 }
 
+/* Only now: the reclaimer's own counters may still move when the VM has closed. Under the registry lock. */
+static void count_past(struct ljt_arena *a)
+{
+    ljt_arena_count(&ljt_arena_past, &a->stats);
+    memset(&a->stats, 0, sizeof(a->stats));
+}
+
 void ljt_arena_sweep(unsigned slot)
 {
     if (!take_dead(slot))
         return;
+    ljt_lock_acquire(&ljt_wiped.registry);
+    count_past(&ljt_arenas[slot]);
+    ljt_lock_release(&ljt_wiped.registry);
     ljt_shadow_drop(&ljt_arenas[slot].shadow);
     atomic_store_explicit(&ljt_arenas[slot].state, LJT_ARENA_FREE, memory_order_release);
 }
@@ -133,9 +144,9 @@ static struct ljt_arena *take_slot(void)
         struct ljt_arena *a = &ljt_arenas[i];
         if (!ljt_arena_is(a, LJT_ARENA_FREE) && (ljt_reclaim_uses(i) || !take_dead(i)))
             continue;
+        count_past(a);
         ljt_shadow_drop(&a->shadow);
         memset(&a->work, 0, sizeof(a->work));
-        memset(&a->stats, 0, sizeof(a->stats));
         memset(&a->pace, 0, sizeof(a->pace));
         a->slot = i;
         if (i >= slots)
@@ -183,11 +194,24 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     }
 }
 
+/*
+ * A module that is proven to hold LuaJIT unmaps its arenas through our hook, so their memory can be read as it is:
+ * most of many candidates have not grown, which one word tells.
+ */
+static bool not_grown(const struct candidate *c)
+{
+    const struct ljt_lj_state *m = (const struct ljt_lj_state *)(c->base + LJT_LJ_MEM_OFFSET);
+    const struct ljt_lj_chunk *chunk = (const struct ljt_lj_chunk *)c->base;
+    return c->module->pinned && ljt_lj_head_is_state(__atomic_load_n(&chunk->head, __ATOMIC_RELAXED)) &&
+           __atomic_load_n(&m->seg.size, __ATOMIC_RELAXED) == LJT_LJ_GRANULARITY &&
+           __atomic_load_n(&m->seg.next, __ATOMIC_RELAXED) == NULL;
+}
+
 static void check_candidates(const struct ljt_module *module)
 {
-    for (unsigned i = 0; i < CANDIDATES; i++) {
+    for (unsigned i = 0; i < candidate_slots; i++) {
         struct candidate *c = &candidates[i];
-        if (c->base == 0 || c->module != module)
+        if (c->base == 0 || c->module != module || not_grown(c))
             continue;
         struct vm vm;
         enum verdict verdict = check_candidate(c, &vm);
@@ -201,10 +225,12 @@ static void check_candidates(const struct ljt_module *module)
 static void add_candidate(uintptr_t base, struct ljt_module *module)
 {
     unsigned i = 0;
-    while (i < CANDIDATES && candidates[i].base != 0)
+    while (i < candidate_slots && candidates[i].base != 0)
         i++;
     if (i == CANDIDATES)
         i = next_candidate++ % CANDIDATES;
+    else if (i == candidate_slots)
+        candidate_slots++;
     candidates[i] = (struct candidate){base, module};
 }
 
@@ -221,17 +247,13 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
     struct ljt_module *module = ljt_module_find(pc);
     if (module == NULL && !first)
         return;
-    ljt_lock_acquire(&ljt_wiped.registry);
-    if (first)
-        module = ljt_module_resolve(pc);
-    if (module != NULL) {
-        check_candidates(module);
-        if (first)
-            add_candidate(addr, module);
-    }
-    ljt_lock_release(&ljt_wiped.registry);
-    if (module == NULL)
+    if (first && (module = ljt_module_resolve(pc)) == NULL)
         return;
+    ljt_lock_acquire(&ljt_wiped.registry);
+    check_candidates(module);
+    if (first)
+        add_candidate(addr, module);
+    ljt_lock_release(&ljt_wiped.registry);
     if (module->exports_lua)
         ljt_log_deferred();
     atomic_fetch_add_explicit(&module->mapped, len, memory_order_relaxed);
@@ -260,6 +282,21 @@ static bool loses_memory(const struct ljt_arena *a, uintptr_t addr, size_t len)
     return false;
 }
 
+static void forget_candidates(uintptr_t addr, size_t len)
+{
+    ljt_lock_acquire(&ljt_wiped.registry);
+    for (unsigned i = 0; i < candidate_slots; i++)
+        if (candidates[i].base - addr < len)
+            candidates[i].base = 0;
+    ljt_lock_release(&ljt_wiped.registry);
+}
+
+void ljt_arena_shrinking(uintptr_t addr, size_t len, uintptr_t pc)
+{
+    if (ljt_module_find(pc) != NULL)
+        forget_candidates(addr, len);
+}
+
 void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
 {
     struct ljt_module *module = ljt_module_find(pc);
@@ -268,11 +305,7 @@ void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
     atomic_fetch_sub_explicit(&module->mapped, len, memory_order_relaxed);
     atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
 
-    ljt_lock_acquire(&ljt_wiped.registry);
-    for (unsigned i = 0; i < CANDIDATES; i++)
-        if (candidates[i].base - addr < len)
-            candidates[i].base = 0;
-    ljt_lock_release(&ljt_wiped.registry);
+    forget_candidates(addr, len);
 
     /* In a gated call lj_alloc unmaps what no chunk in use touches: only who comes without the gate matters. */
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
@@ -430,7 +463,7 @@ void ljt_arena_count(struct ljt_arena_stats *sum, const struct ljt_arena_stats *
     sum->refaults += s->refaults;
     sum->looks += s->looks;
     for (int by = 0; by < 2; by++)
-        sum->units[by] += s->units[by];
+        ljt_histogram_bump(&sum->units[by], atomic_load_explicit(&s->units[by], memory_order_relaxed));
     sum->withdrawn += s->withdrawn;
     sum->descheduled += s->descheduled;
     sum->crowded += atomic_load_explicit(&s->crowded, memory_order_relaxed);
@@ -444,14 +477,9 @@ void ljt_arena_close(unsigned slot)
     ljt_lock_acquire(&ljt_wiped.word[slot].life);
     atomic_store_explicit(&a->state, LJT_ARENA_CLOSING, memory_order_release);
     ljt_lock_release(&ljt_wiped.word[slot].life);
-    ljt_lock_acquire(&ljt_wiped.registry);
-    ljt_arena_count(&ljt_arena_past, &a->stats);
-    ljt_lock_release(&ljt_wiped.registry);
     destroy(a->m, a->module);
     atomic_store_explicit(&ljt_wiped.word[slot].want, 0, memory_order_release);
     atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
-    if (a->shadow.table != NULL && ljt_reclaim_running())
-        ljt_reclaim_wake();
 }
 
 void ljt_arena_lose(struct ljt_arena *a, const char *why)

@@ -41,10 +41,10 @@ struct ljt_arena_stats {
     uint64_t purge_calls;     /* system calls that took */
     uint64_t refaults;        /* bytes purged that were resident again at a later look */
     uint64_t looks;           /* complete ones */
-    uint64_t units[2];        /* by the mutator, by the reclaimer */
+    _Atomic uint64_t units[2]; /* by the mutator, by the reclaimer; each the writer of its own */
     uint64_t withdrawn;       /* holds given up because a call was under way */
     uint64_t descheduled;     /* holds during which the kernel took the processor from the reclaimer */
-    uint64_t unit_cpu;        /* ns that mutators have spent in units: counted into the CPU budget */
+    _Atomic uint64_t unit_cpu; /* ns that mutators have spent in units: counted into the CPU budget */
     _Atomic uint64_t crowded; /* mappings made while claims were out: must stay 0 in a trough */
     struct ljt_histogram waits; /* of a mutator in the gate's slow path, ns */
     struct ljt_histogram holds; /* of the heap by the reclaimer, ns */
@@ -75,7 +75,7 @@ struct ljt_arena {
         int stage;                 /* of reclaim.c */
         bool posted;               /* a unit is posted */
         bool settled;              /* nothing to do until busy moves */
-        bool wrapped;              /* the host put its own function in front of the gate: no holds */
+        _Atomic bool wrapped;      /* the host put its own function in front of the gate: no holds */
         uint64_t seq, seq_time;    /* busy, and when it was seen to change */
         uint64_t look_seq;         /* busy when the last complete look began */
         uint64_t next_look;        /* when the next may begin */
@@ -86,12 +86,13 @@ struct ljt_arena {
         uint64_t look_started;
         uint64_t claimed_in_look;
         unsigned long map_events;  /* the module's, when the segments were listed */
+        unsigned long advised_events; /* the same, when they were advised against huge pages */
     } pace;
 };
 
 extern struct ljt_arena ljt_arenas[LJT_GATES];
 
-/* What VMs that have closed had counted. Guarded by the registry lock. */
+/* What VMs had counted whose slots are free again. Guarded by the registry lock. */
 extern struct ljt_arena_stats ljt_arena_past;
 
 /* Adds the counters of an arena, not its sizes. */
@@ -106,6 +107,7 @@ extern _Atomic unsigned ljt_arena_slots;
  */
 void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc);
 void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc);
+void ljt_arena_shrinking(uintptr_t addr, size_t len, uintptr_t pc); /* the end of a mapping goes, by mremap */
 void ljt_arena_remapped(uintptr_t old_addr, size_t old_len, size_t new_len, uintptr_t pc);
 
 /* The gate's slow path, on the mutator's thread, with busy set. */

@@ -259,11 +259,14 @@ static __attribute__((noinline, cold)) void *slow_call(void *ud, void *ptr, size
     struct ljt_gate *g = &ljt_gates[slot];
     void *mem = NULL;
     serve(slot);
-    if (ptr != NULL && ptr == g->gg && nsize == 0 && ljt_arena_owns(slot, ud))
+    bool closes = ptr != NULL && ptr == g->gg && nsize == 0 && ljt_arena_owns(slot, ud);
+    if (closes)
         ljt_arena_close(slot);
     else
         mem = g->allocf(ud, ptr, osize, nsize);
     leave(g);
+    if (closes && ljt_reclaim_running())
+        ljt_reclaim_wake(); /* to sweep the slot: not before busy is even, else it passes it by and sleeps on */
     return mem;
 }
 

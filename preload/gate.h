@@ -58,6 +58,8 @@ extern struct ljt_gate ljt_gates[LJT_GATES];
 struct ljt_wiped {
     struct ljt_gate_word word[LJT_GATES];
     ljt_lock registry;          /* of arena.c */
+    ljt_lock modules, signals;  /* of module.c and signals.c */
+    _Atomic uint32_t pid;       /* of signals.c: whose memory this is; a vfork child has its parent's */
     _Atomic uint32_t reclaimer; /* of reclaim.c: enum ljt_reclaimer */
     _Atomic uint32_t forking;   /* forks under way; pairs with holding */
     _Atomic uint32_t holding;   /* the reclaimer is in a hold */

@@ -2,9 +2,6 @@
 
 #include "kernel.h"
 
-/* A segment list longer than this is taken for a loop. 2^47 bytes in segments of 128 KiB would be 2^30. */
-#define LJT_HEAP_MAX_SEGMENTS ((size_t)1 << 20)
-
 const char *ljt_heap_fault_text(enum ljt_heap_fault fault)
 {
     static const char *const text[LJT_HEAP_FAULTS] = {
@@ -46,6 +43,7 @@ static bool in_segments(const struct ljt_lj_state *m, uintptr_t a, size_t len)
 static enum ljt_heap_fault prove_segments(const struct ljt_lj_state *m, struct ljt_heap_census *census)
 {
     const struct ljt_lj_segment *s = &m->seg;
+    const struct ljt_lj_segment *mark = NULL; /* moves on ever more rarely: a list that loops comes back to it */
     do {
         if (s->base == 0 || (s->base & (ljt_page_size - 1)) != 0 || s->size < LJT_LJ_GRANULARITY ||
             (s->size & (ljt_page_size - 1)) != 0 || s->base + s->size < s->base || !segment_is_mapped(s))
@@ -59,8 +57,10 @@ static enum ljt_heap_fault prove_segments(const struct ljt_lj_state *m, struct l
             (next != NULL &&
              ljt_kernel.mincore((void *)ljt_page_down((uintptr_t)next), ljt_page_size, &vec) != 0))
             return LJT_HEAP_BAD_SEGMENT;
+        if ((census->segments & (census->segments - 1)) == 0)
+            mark = s;
         s = next;
-    } while (s != NULL && census->segments < LJT_HEAP_MAX_SEGMENTS);
+    } while (s != NULL && s != mark);
     return s == NULL && in_segments(m, (uintptr_t)m, sizeof(*m)) ? LJT_HEAP_OK : LJT_HEAP_BAD_SEGMENT;
 }
 

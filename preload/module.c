@@ -6,6 +6,8 @@
 #include <link.h>
 #include <string.h>
 
+#include "gate.h"
+
 struct ljt_module ljt_modules[LJT_MODULES];
 
 struct ljt_module *ljt_module_find(uintptr_t pc)
@@ -117,9 +119,10 @@ bool ljt_module_luajit_loaded(void)
 
 /* ---- Finding and remembering ---- */
 
+/* An object as the loader describes it. */
 struct finding {
     uintptr_t pc;
-    uintptr_t lo, hi;
+    uintptr_t text_lo, text_hi;
     bool exports_lua;
     char path[sizeof(((struct ljt_module *)0)->path)];
 };
@@ -139,36 +142,44 @@ static int find_by_pc(struct dl_phdr_info *info, size_t size, void *arg)
     }
     if (f->pc < lo || f->pc >= hi)
         return 0;
-    f->lo = lo;
-    f->hi = hi;
+    f->text_lo = lo;
+    f->text_hi = hi;
     f->exports_lua = exports(info, "lua_newstate");
     strncpy(f->path, info->dlpi_name, sizeof(f->path) - 1);
     return 1;
+}
+
+static struct ljt_module *remember(const struct finding *f)
+{
+    for (unsigned i = 0; i < LJT_MODULES; i++) {
+        struct ljt_module *mod = &ljt_modules[i];
+        uintptr_t lo = atomic_load_explicit(&mod->text_lo, memory_order_relaxed);
+        uintptr_t hi = atomic_load_explicit(&mod->text_hi, memory_order_relaxed);
+        if (lo == f->text_lo && hi == f->text_hi && strcmp(mod->path, f->path) == 0)
+            return mod;
+        bool overlaps = f->text_lo < hi && f->text_hi > lo; /* another object was here and is gone */
+        if (hi != 0 && (!overlaps || mod->pinned))
+            continue;
+        mod->exports_lua = f->exports_lua;
+        memcpy(mod->path, f->path, sizeof(mod->path));
+        atomic_store_explicit(&mod->mapped, 0, memory_order_relaxed);
+        atomic_store_explicit(&mod->text_lo, f->text_lo, memory_order_relaxed);
+        atomic_store_explicit(&mod->text_hi, f->text_hi, memory_order_release);
+        return mod;
+    }
+    return NULL;
 }
 
 struct ljt_module *ljt_module_resolve(uintptr_t pc)
 {
     struct finding f = {.pc = pc};
     uintptr_t self = (uintptr_t)&ljt_module_resolve;
-    if (dl_iterate_phdr(find_by_pc, &f) == 0 || (self >= f.lo && self < f.hi))
+    if (dl_iterate_phdr(find_by_pc, &f) == 0 || (self >= f.text_lo && self < f.text_hi))
         return NULL;
-    for (unsigned i = 0; i < LJT_MODULES; i++) {
-        struct ljt_module *mod = &ljt_modules[i];
-        uintptr_t lo = atomic_load_explicit(&mod->text_lo, memory_order_relaxed);
-        uintptr_t hi = atomic_load_explicit(&mod->text_hi, memory_order_relaxed);
-        if (lo == f.lo && hi == f.hi && strcmp(mod->path, f.path) == 0)
-            return mod;
-        bool overlaps = f.lo < hi && f.hi > lo; /* another object was here and is gone */
-        if (hi != 0 && (!overlaps || mod->pinned))
-            continue;
-        mod->exports_lua = f.exports_lua;
-        memcpy(mod->path, f.path, sizeof(mod->path));
-        atomic_store_explicit(&mod->mapped, 0, memory_order_relaxed);
-        atomic_store_explicit(&mod->text_lo, f.lo, memory_order_relaxed);
-        atomic_store_explicit(&mod->text_hi, f.hi, memory_order_release);
-        return mod;
-    }
-    return NULL;
+    ljt_lock_acquire(&ljt_wiped.modules);
+    struct ljt_module *mod = remember(&f);
+    ljt_lock_release(&ljt_wiped.modules);
+    return mod;
 }
 
 void ljt_module_pin(struct ljt_module *mod)

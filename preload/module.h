@@ -5,7 +5,7 @@
  * here we only learn the bounds of the object that maps, so that `allocf` can be required to lie in the same
  * object's text. At most LJT_MODULES objects are remembered.
  *
- * Entries are added under the registry lock (arena.c) and never removed; readers need no lock. An object that
+ * Entries are added under a lock of their own and never removed; readers need none. An object that
  * was unloaded leaves its entry behind; ljt_module_resolve renews it when another is loaded there. One that
  * holds a gated arena is pinned and can't be unloaded.
  */
@@ -34,8 +34,8 @@ extern struct ljt_module ljt_modules[LJT_MODULES];
 struct ljt_module *ljt_module_find(uintptr_t pc);
 
 /*
- * The same, asking the dynamic loader (dl_iterate_phdr: takes the loader's lock). Remembers the object if it is
- * new. NULL for our own object, for code outside every object, or when the table is full.
+ * The same, asking the dynamic loader (dl_iterate_phdr: takes its lock, so no lock of ours may be held). Remembers
+ * the object if it is new. NULL for our own object, for code outside every object, or when the table is full.
  */
 struct ljt_module *ljt_module_resolve(uintptr_t pc);
 

@@ -49,7 +49,8 @@ static uint64_t mutators_cpu(void)
     uint64_t sum = 0;
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
     for (unsigned i = 0; i < slots; i++)
-        sum += ljt_arenas[i].stats.unit_cpu;
+        if (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED)) /* else its slot may be under renewal */
+            sum += atomic_load_explicit(&ljt_arenas[i].stats.unit_cpu, memory_order_relaxed);
     return sum;
 }
 
@@ -432,7 +433,7 @@ static void find_out(void)
     if (!ljt_kernel_facts.membarrier)
         ljt_reclaim_fence();
     if (!ljt_kernel_facts.dontneed_zeroes)
-        ljt_log(LJT_LOG_WARN, "MADV_DONTNEED does not give back zeroed pages here (an emulator?); nothing is purged");
+        ljt_log(LJT_LOG_WARN, "MADV_DONTNEED does not give back zeroed pages here (locked memory? an emulator?); nothing is purged");
 }
 
 static void *reclaimer(void *unused)

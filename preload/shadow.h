@@ -1,14 +1,13 @@
 /*
  * shadow: what the reclaimer remembers about each page of an arena.
  *
- * Five planes of one bit a page, kept in leaves of 64 MiB that are found by address, so that segments may grow,
+ * Four planes of one bit a page, kept in leaves of 64 MiB that are found by address, so that segments may grow,
  * merge and go without the shadow being moved:
  *
  *     FREE      wholly inside a free chunk, in the look that is under way
  *     AGED      the same, in the look before it: free for at least the time between two looks
  *     RESIDENT  present when the kernel was last asked; a hint (mincore counts zero pages, not swapped ones)
  *     PURGED    given back by us and not seen resident since
- *     ADVISED   in a segment that was advised against huge pages (thp.h)
  *
  * A page is purged when it is RESIDENT and AGED and its chunk is claimed.
  *
@@ -30,7 +29,6 @@ enum ljt_shadow_plane {
     LJT_SHADOW_AGED,
     LJT_SHADOW_RESIDENT,
     LJT_SHADOW_PURGED,
-    LJT_SHADOW_ADVISED,
     LJT_SHADOW_PLANES
 };
 
@@ -60,9 +58,10 @@ size_t ljt_shadow_clear(struct ljt_shadow *sh, enum ljt_shadow_plane plane, uint
  * Pages of a range that are set in every plane of `mask` (LJT_SHADOW_BIT) and clear in every plane of `without`.
  * count: how many. first: the lowest. last: the highest. False if there is none.
  */
-size_t ljt_shadow_count(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo, uintptr_t hi);
-bool ljt_shadow_first(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo, uintptr_t hi,
-                      uintptr_t *page);
+size_t ljt_shadow_count(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo,
+                        uintptr_t hi);
+bool ljt_shadow_first(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo,
+                      uintptr_t hi, uintptr_t *page);
 bool ljt_shadow_last(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo, uintptr_t hi,
                      uintptr_t *page);
 
@@ -73,6 +72,7 @@ struct ljt_shadow_residence {
 };
 
 /* Asks the kernel which pages of [lo, hi) are resident, and adds what it finds to *found. Nothing may be held. */
-void ljt_shadow_refresh(struct ljt_shadow *sh, uintptr_t lo, uintptr_t hi, struct ljt_shadow_residence *found);
+void ljt_shadow_refresh(struct ljt_shadow *sh, uintptr_t lo, uintptr_t hi,
+                        struct ljt_shadow_residence *found);
 
 #endif

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "config.h"
+#include "gate.h"
 #include "lock.h"
 #include "log.h"
 #include "next.h"
@@ -17,11 +18,10 @@ static _Atomic bool installed;
 
 /*
  * The host's action. Two copies: the handler reads the one that `which` names, a change fills the other and then
- * turns `which`. Changes are serialized by `changing`, with all signals blocked.
+ * turns `which`. Changes are serialized by ljt_wiped.signals, with all signals blocked.
  */
 static struct sigaction host[2];
 static _Atomic unsigned which;
-static ljt_lock changing;
 
 static void note_without_reclaimer(void)
 {
@@ -58,29 +58,40 @@ static void install(const struct sigaction *h)
     ljt_next.sigaction(ljt_config.signo, &ours, NULL);
 }
 
+/* A vfork child runs in its parent's memory, but its dispositions are its own: they are not ours to remember. */
+static bool borrowed_memory(void)
+{
+    uint32_t pid = (uint32_t)getpid(), owner = 0;
+    return !atomic_compare_exchange_strong_explicit(&ljt_wiped.pid, &owner, pid, memory_order_relaxed,
+                                                    memory_order_relaxed) &&
+           owner != pid;
+}
+
 void ljt_signals_install(void)
 {
     if (ljt_config.signo == 0 || atomic_load_explicit(&installed, memory_order_acquire))
         return;
     int saved = errno;
-    ljt_lock_acquire(&changing);
+    ljt_lock_acquire(&ljt_wiped.signals);
     if (!atomic_load_explicit(&installed, memory_order_relaxed) && ljt_next.sigaction != NULL &&
         ljt_next.sigaction(ljt_config.signo, NULL, &host[0]) == 0) {
         install(&host[0]);
+        (void)borrowed_memory(); /* notes the owner */
         atomic_store_explicit(&installed, true, memory_order_release);
     }
-    ljt_lock_release(&changing);
+    ljt_lock_release(&ljt_wiped.signals);
     errno = saved;
 }
 
 int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction *old, int *result)
 {
-    if (signo != ljt_config.signo || signo == 0 || !atomic_load_explicit(&installed, memory_order_acquire))
+    if (signo != ljt_config.signo || signo == 0 || !atomic_load_explicit(&installed, memory_order_acquire) ||
+        borrowed_memory())
         return 0;
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    ljt_lock_acquire(&changing);
+    ljt_lock_acquire(&ljt_wiped.signals);
     unsigned now = atomic_load_explicit(&which, memory_order_relaxed);
     struct sigaction was = host[now & 1];
     if (act != NULL) {
@@ -88,7 +99,7 @@ int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction 
         atomic_store_explicit(&which, now + 1, memory_order_release);
         install(act);
     }
-    ljt_lock_release(&changing);
+    ljt_lock_release(&ljt_wiped.signals);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (old != NULL)
         *old = was;

@@ -111,6 +111,8 @@ void ljt_stats_dump(void)
     for (unsigned i = 0; i < slots; i++) {
         const struct ljt_arena *a = &ljt_arenas[i];
         lost += ljt_arena_is(a, LJT_ARENA_LOST);
+        if (ljt_arena_is(a, LJT_ARENA_DEAD)) /* not counted among the past ones yet */
+            ljt_arena_count(&sum, &a->stats);
         if (!ljt_arena_is(a, LJT_ARENA_ARMED))
             continue;
         arenas++;

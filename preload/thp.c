@@ -15,10 +15,9 @@
 #include "log.h"
 
 /* Each advised segment may cost two mappings of the 65,530 that a process has by default. */
-#define BUDGET 4096
+#define SEGMENTS_MAX 512
 
 static _Atomic bool asked, matters;
-static unsigned spent; /* by the reclaimer; a child goes on from its parent's count */
 
 void ljt_thp_init(void)
 {
@@ -35,28 +34,20 @@ void ljt_thp_init(void)
     atomic_store_explicit(&matters, always, memory_order_release);
 }
 
+/* What is advised already is not touched by being advised again. */
 void ljt_thp_advise(struct ljt_arena *a)
 {
-    if (!atomic_load_explicit(&matters, memory_order_acquire))
+    if (!atomic_load_explicit(&matters, memory_order_acquire) || a->pace.advised_events == a->pace.map_events)
         return;
-    for (unsigned i = 0; i < a->work.segments; i++) {
-        uintptr_t base = a->work.segment[i].base;
-        size_t size = a->work.segment[i].size;
-        /* The state of a page's advice is kept with the page: a segment's first and last tell of the rest. */
-        uintptr_t last = base + size - ljt_page_size;
-        if (ljt_shadow_count(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_ADVISED), 0, base, base + ljt_page_size) != 0 &&
-            ljt_shadow_count(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_ADVISED), 0, last, base + size) != 0)
-            continue;
-        if (spent++ >= BUDGET || ljt_kernel.madvise((void *)base, size, MADV_NOHUGEPAGE) != 0) {
-            /* A segment that was unmapped since it was listed is no refusal. */
-            if (spent <= BUDGET && errno == ENOMEM)
-                continue;
-            static struct ljt_once once;
-            ljt_log_once(&once, LJT_LOG_INFO, "huge pages are no longer kept out of Lua heaps (%s)",
-                         spent > BUDGET ? "too many segments" : strerror(errno));
-            atomic_store_explicit(&matters, false, memory_order_release);
-            return;
-        }
-        ljt_shadow_set(&a->shadow, LJT_SHADOW_ADVISED, base, base + size);
+    a->pace.advised_events = a->pace.map_events;
+    bool too_many = a->work.segments > SEGMENTS_MAX;
+    for (unsigned i = 0; i < a->work.segments && !too_many; i++) {
+        void *base = (void *)a->work.segment[i].base;
+        if (ljt_kernel.madvise(base, a->work.segment[i].size, MADV_NOHUGEPAGE) == 0 || errno == ENOMEM)
+            continue; /* ENOMEM: trimmed since it was listed */
+        static struct ljt_once once;
+        ljt_log_once(&once, LJT_LOG_INFO, "huge pages can't be kept out of Lua heaps (%s)", strerror(errno));
+        atomic_store_explicit(&matters, false, memory_order_release);
+        return;
     }
 }

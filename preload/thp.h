@@ -18,7 +18,7 @@ void ljt_thp_init(void);
 
 struct ljt_arena;
 
-/* Advises those listed segments of an arena that have not been advised at this size. Nothing may be held. */
+/* Advises the listed segments of an arena, if they have changed since it last did. Nothing may be held. */
 void ljt_thp_advise(struct ljt_arena *a);
 
 #endif

@@ -251,7 +251,7 @@ void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     if (!ljt_arena_is(a, LJT_ARENA_ARMED))
         return;
     ljt_alloc_fn *place = atomic_load_explicit(a->place, memory_order_relaxed);
-    a->pace.wrapped = place != ljt_gate_trampoline(a->slot);
+    atomic_store_explicit(&a->pace.wrapped, place != ljt_gate_trampoline(a->slot), memory_order_relaxed);
     if (place == a->allocf) {
         ljt_arena_lose(a, "the program has set the VM's allocator back");
         return;
@@ -267,9 +267,9 @@ void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     case LJT_UNIT_HAND_BACK: hand_back(a, &left); break;
     }
     uint64_t took = ljt_kernel.now() - start;
-    a->stats.units[by]++;
+    ljt_histogram_bump(&a->stats.units[by], 1);
     if (by == LJT_UNIT_BY_MUTATOR) /* what is longer was not spent here: the thread had no processor, or was stopped */
-        a->stats.unit_cpu += took < UNIT_CPU_MAX ? took : UNIT_CPU_MAX;
+        ljt_histogram_bump(&a->stats.unit_cpu, took < UNIT_CPU_MAX ? took : UNIT_CPU_MAX);
     else
         ljt_histogram_add(&a->stats.holds, took);
     if (verifying)

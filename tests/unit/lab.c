@@ -322,6 +322,15 @@ bool lab_map_equal(const struct lab_map *a, const struct lab_map *b)
     return true;
 }
 
+bool lab_map_is_still(struct lab_map *before, const struct ljt_lj_state *m)
+{
+    struct lab_map *now = lab_map(m);
+    bool equal = lab_map_equal(before, now);
+    free(before);
+    free(now);
+    return equal;
+}
+
 size_t lab_free_pages(const struct ljt_lj_state *m, void (*each)(uintptr_t, uintptr_t, void *), void *arg)
 {
     struct walk w = {m, &m->seg, 0};
@@ -373,6 +382,11 @@ size_t lab_resident_pages(const struct ljt_lj_state *m)
         free(vec);
     }
     return resident;
+}
+
+__attribute__((noinline, no_sanitize("thread"))) uint64_t lab_glance(const uint64_t *counter)
+{
+    return *(const volatile uint64_t *)counter;
 }
 
 /* ---- The fake clock ---- */

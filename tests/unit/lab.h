@@ -122,6 +122,9 @@ struct lab_map {
 struct lab_map *lab_map(const struct ljt_lj_state *m);
 bool lab_map_equal(const struct lab_map *a, const struct lab_map *b);
 
+/* Is the heap in chunks as it was then? Frees the map. */
+bool lab_map_is_still(struct lab_map *before, const struct ljt_lj_state *m);
+
 /* The whole pages inside free chunks: how many. `each` (may be NULL) is called with every run of them. */
 size_t lab_free_pages(const struct ljt_lj_state *m, void (*each)(uintptr_t lo, uintptr_t hi, void *arg),
                       void *arg);
@@ -134,6 +137,9 @@ void lab_prove(struct ljt_lj_state *m);
 
 /* Pages of the arena's segments that are resident, asked of the kernel. */
 size_t lab_resident_pages(const struct ljt_lj_state *m);
+
+/* A counter that another thread may be writing: no more than a glance, which TSan is not to judge. */
+uint64_t lab_glance(const uint64_t *counter);
 
 /* ---- The fake clock: moves when told, and by what futex_wait would have slept ---- */
 

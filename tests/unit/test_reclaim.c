@@ -51,12 +51,12 @@ static void tell_of_mappings(void)
     ljt_arena_remapped(0, 1 * MIB, 1 * MIB, lab_pc());
 }
 
-/* 1 in 1000 of what makes up this many MiB survives, with a pattern. */
+/* N strings, 1 in 200 of which survives, with a pattern: one at least in every 128 KiB, so that the VM unmaps nothing. */
 static const char *const fill =
     "keep, gone = {}, {} "
     "local function piece(i) return ('%d:'):format(i) .. ('x'):rep(200 + i % 57) end "
-    "for i = 1, N do gone[i] = piece(i) if i % 1000 == 0 then keep[i / 1000] = piece(i) end end "
-    "check = function() for i = 1, N / 1000 do assert(keep[i] == piece(i * 1000)) end end";
+    "for i = 1, N do gone[i] = piece(i) if i % 200 == 0 then keep[i / 200] = piece(i) end end "
+    "check = function() for i = 1, N / 200 do assert(keep[i] == piece(i * 200)) end end";
 static const char *const drop = "gone = nil collectgarbage() collectgarbage()";
 
 static struct lab_vm peak(unsigned pieces)
@@ -82,7 +82,7 @@ static size_t resident(const struct lab_vm *vm)
 /* Waits until less than `bytes` are resident; `meanwhile` (a chunk of Lua, or NULL) is what the VM does. */
 static bool falls_below(const struct lab_vm *vm, size_t bytes, const char *meanwhile)
 {
-    for (int i = 0; i < 1500; i++) {
+    for (time_t end = time(NULL) + 30; time(NULL) < end;) {
         if (resident(vm) < bytes)
             return true;
         if (meanwhile != NULL)
@@ -110,7 +110,12 @@ static unsigned threads_named_ljtrim(void)
     return n;
 }
 
-enum { PIECES = 200000 / LAB_SLOWNESS };
+__attribute__((noinline, no_sanitize("thread"))) static bool is_settled(const struct ljt_arena *a)
+{
+    return *(const volatile bool *)&a->pace.settled;
+}
+
+enum { PIECES = LAB_SLOWNESS == 1 ? 200000 : 60000 }; /* a quarter is still worth a reclaimer */
 
 /* ---- Nobody is bothered where there is nothing to do ---- */
 
@@ -138,9 +143,9 @@ Test(reclaim, a_silent_vm_falls_to_what_it_needs)
     size_t high = resident(&vm);
     run(&vm, drop);
     tell_of_mappings();
-    cr_expect(falls_below(&vm, high / 8, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
     struct ljt_arena *a = lab_arena_of(vm.m);
-    cr_expect(a->stats.units[LJT_UNIT_BY_RECLAIMER] > 0);
+    cr_expect(atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]) > 0);
     run(&vm, "check()");
     run(&vm, fill);
     run(&vm, "check()");
@@ -155,7 +160,7 @@ Test(reclaim, a_busy_vm_does_the_units_itself)
     cr_expect(falls_below(&vm, high / 4, "for i = 1, 2000 do local t = {i} end check()"), "%zu of %zu KiB",
               resident(&vm) >> 10, high >> 10);
     struct ljt_arena *a = lab_arena_of(vm.m);
-    cr_expect(a->stats.units[LJT_UNIT_BY_MUTATOR] > 0);
+    cr_expect(atomic_load(&a->stats.units[LJT_UNIT_BY_MUTATOR]) > 0);
     cr_expect(ljt_histogram_count(&a->stats.waits) > 0);
     run(&vm, "check()");
 }
@@ -171,9 +176,11 @@ Test(reclaim, a_fake_day_passes)
     run(&vm, drop);
     tell_of_mappings();
     uint64_t start = ljt_kernel.now();
-    cr_expect(falls_below(&vm, high / 8, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
     uint64_t passed = ljt_kernel.now() - start;
-    cr_expect(passed >= 3600 * 1000 * MS, "not before the pages are old enough");
+    /* An hour, but for what the look that found them free had taken by then. */
+    cr_expect(passed >= 3000 * 1000 * MS, "not before the pages are old: %llu s",
+              (unsigned long long)(passed / 1000 / MS));
     run(&vm, "check()");
 }
 
@@ -183,9 +190,9 @@ Test(reclaim, all_that_is_claimed_is_handed_back)
     size_t high = resident(&vm);
     run(&vm, drop);
     tell_of_mappings();
-    cr_assert(falls_below(&vm, high / 8, NULL));
+    cr_assert(falls_below(&vm, high / 4, NULL));
     struct ljt_arena *a = lab_arena_of(vm.m);
-    for (int i = 0; i < 500 && !a->pace.settled; i++)
+    for (int i = 0; i < 500 && !is_settled(a); i++)
         pause_ms(10);
     cr_assert(ljt_gate_hold(a->slot, 100 * MS));
     cr_expect(a->work.claims == 0);
@@ -209,7 +216,7 @@ Test(reclaim, poisoned_pages_are_nobody_s)
         run(&vm, "check()");
     }
     struct ljt_arena *a = lab_arena_of(vm.m);
-    cr_expect(a != NULL && ljt_arena_is(a, LJT_ARENA_ARMED) && a->stats.purge_calls > 0);
+    cr_expect(a != NULL && ljt_arena_is(a, LJT_ARENA_ARMED) && lab_glance(&a->stats.purge_calls) > 0);
     cr_expect(lab_said_lines() == 0, "said: %s", lab_said());
 }
 
@@ -220,9 +227,10 @@ Test(reclaim, observing_purges_nothing)
     run(&vm, drop);
     tell_of_mappings();
     struct ljt_arena *a = lab_arena_of(vm.m);
-    for (int i = 0; i < 500 && a->stats.looks < 3; i++)
+    for (int i = 0; i < 500 && lab_glance(&a->stats.looks) < 3; i++)
         pause_ms(10);
-    cr_expect(a->stats.looks >= 3 && a->stats.purged == 0 && a->stats.purgeable > 0);
+    cr_expect(lab_glance(&a->stats.looks) >= 3 && lab_glance(&a->stats.purged) == 0 &&
+              lab_glance(&a->stats.purgeable) > 0);
 }
 
 /* ---- A kernel that does not want to ---- */
@@ -295,9 +303,9 @@ Test(reclaim, nothing_is_purged_where_dontneed_does_not_zero)
     run(&vm, drop);
     tell_of_mappings();
     struct ljt_arena *a = lab_arena_of(vm.m);
-    for (int i = 0; i < 500 && a->stats.looks < 3; i++)
+    for (int i = 0; i < 500 && lab_glance(&a->stats.looks) < 3; i++)
         pause_ms(10);
-    cr_expect(a->stats.looks >= 3 && a->stats.purged == 0, "it still looks");
+    cr_expect(lab_glance(&a->stats.looks) >= 3 && lab_glance(&a->stats.purged) == 0, "it still looks");
     cr_expect(atomic_load(&advised) == 1, "tried once");
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "nothing is purged") != NULL, "said: %s",
               lab_said());
@@ -318,7 +326,7 @@ Test(reclaim, a_kernel_without_membarrier_will_do)
     size_t high = resident(&vm);
     run(&vm, drop);
     tell_of_mappings();
-    cr_expect(falls_below(&vm, high / 8, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
     cr_expect(ljt_reclaim_fenced() && !ljt_kernel_facts.membarrier);
     run(&vm, fill);
     run(&vm, "check()");
@@ -389,7 +397,7 @@ Test(reclaim, the_signal_brings_a_dump)
     ljt_next_init();
     lab_catch_stderr();
     struct lab_vm vm = peak(PIECES);
-    for (int i = 0; i < 500 && lab_arena_of(vm.m)->stats.looks == 0; i++)
+    for (int i = 0; i < 500 && lab_glance(&lab_arena_of(vm.m)->stats.looks) == 0; i++)
         pause_ms(10);
     raise(SIGUSR2);
     for (int i = 0; i < 500 && strstr(lab_said(), "holds") == NULL; i++)
@@ -403,18 +411,18 @@ Test(reclaim, is_asleep_when_nothing_moves)
     struct ljt_arena *a = lab_arena_of(vm.m);
     run(&vm, drop);
     tell_of_mappings();
-    for (int i = 0; i < 1000 && !a->pace.settled; i++)
+    for (int i = 0; i < 1000 && !is_settled(a); i++)
         pause_ms(10);
-    cr_assert(a->pace.settled);
+    cr_assert(is_settled(a));
     pause_ms(50);
-    uint64_t looks = a->stats.looks, cpu = ljt_reclaim_cpu();
+    uint64_t looks = lab_glance(&a->stats.looks), cpu = ljt_reclaim_cpu();
     pause_ms(300);
-    cr_expect(a->stats.looks == looks && ljt_reclaim_cpu() == cpu);
+    cr_expect(lab_glance(&a->stats.looks) == looks && ljt_reclaim_cpu() == cpu);
     cr_expect((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_WAKE) != 0, "the VM will ring");
     run(&vm, fill);
     run(&vm, drop);
     tell_of_mappings();
-    for (int i = 0; i < 1000 && a->stats.looks == looks; i++)
+    for (int i = 0; i < 1000 && lab_glance(&a->stats.looks) == looks; i++)
         pause_ms(10);
-    cr_expect(a->stats.looks > looks);
+    cr_expect(lab_glance(&a->stats.looks) > looks);
 }

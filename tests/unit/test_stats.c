@@ -131,6 +131,21 @@ Test(stats, totals_are_sums)
     cr_expect(occurrences(text, "arena 0x") == 2);
 }
 
+Test(stats, a_closed_vm_stays_in_the_total)
+{
+    arena(100);
+    struct ljt_arena *closed = arena(300);
+    atomic_store(&closed->state, LJT_ARENA_DEAD);
+    for (int swept = 0; swept < 2; swept++) {
+        const char *text = dump();
+        cr_expect(strstr(text, "total: 1 arena\n") != NULL, "%s", text);
+        cr_expect(strstr(text, "1.2 GiB in 2468 calls") != NULL, "%s", text);
+        cr_expect(strstr(text, "100 MiB  live") != NULL && strstr(text, "400 MiB") == NULL, "%s", text);
+        ljt_arena_sweep(closed->slot);
+        cr_expect(ljt_arena_is(closed, LJT_ARENA_FREE) && closed->stats.purged == 0);
+    }
+}
+
 Test(stats, large_figures_stay_within_the_lines)
 {
     struct ljt_arena *a = arena(100000000);
