@@ -93,7 +93,7 @@ local function bound_verdict(value, beside, bound)
 end
 
 -- claim -> what the table says about the bound, and the verdict
-local function verdict(r)
+local function verdict(r, by_id)
   local kind, argument = r.claim:match("^([^:]*):?(.*)$")
   local bound, p, b = tonumber(argument), r.of.preloaded, r.of.beside
   if not p then return "", "not measured" end
@@ -103,12 +103,17 @@ local function verdict(r)
     return "A/A", noise_verdict(r)
   elseif kind == "below" then
     return "<= " .. argument, bound_verdict(p.median, b and b.median, bound)
+  elseif kind == "tail" then
+    if by_id[r.id:gsub("p99%.9$", "count")].of.preloaded.median < 1000 then
+      return "<= " .. argument, "unresolved (under 1000 entries)"
+    end
+    return "<= " .. argument, bound_verdict(p.median, b and b.median, bound)
   elseif kind == "never" then
     return "max <= " .. argument, bound_verdict(p.max, b and b.max, bound)
   elseif kind == "floor" then
     return "5% or 1 MiB", bound_verdict(p.median, nil, math.max(1.05 * b.median, b.median + 1.048576))
   elseif kind == "beside" and argument:sub(1, 1) == "+" then
-    return "<= beside " .. (bound == 0 and "" or argument), bound_verdict(p.max, nil, b.median + bound)
+    return bound == 0 and "<= beside" or "<= beside " .. argument, bound_verdict(p.max, nil, b.median + bound)
   elseif kind == "beside" then
     return "<= " .. argument .. " x beside", bound_verdict(p.median / b.median, nil, bound)
   end
@@ -227,12 +232,13 @@ for _, g in ipairs(GROUPS) do
   if group then
     print("\n## " .. g[2] .. "\n")
     if g[3] then print(g[3] .. "\n") end
+    local by_id = {}
     for _, r in ipairs(group) do
-      r.of = {}
+      by_id[r.id], r.of = r, {}
       for variant, samples in pairs(r.samples) do r.of[variant] = summary(samples) end
       r.ratio = comparison(r.samples.preloaded, r.samples.plain)
       r.noise = comparison(r.samples.again, r.samples.plain)
-      r.bound, r.verdict = verdict(r)
+      r.bound, r.verdict = verdict(r, by_id)
       write_csv(csv, r)
     end
     print_table(group)

@@ -45,6 +45,7 @@ wanted() {
 #   ratio:R      preloaded / plain is at most R (for R below 1: at least R)
 #   noise        preloaded / plain can't be told from A/A
 #   below:V      the median is at most V
+#   tail:V       the same of a p99.9; of under 1000 entries (row .count) it would be their maximum: nothing is claimed
 #   never:V      no value is above V
 #   floor        at most 5% or 1 MiB above what is beside it, whichever is more
 row() { printf '%s\t%s\t%s\t%s\n' "$group.$1" "$2" "$3" "$4" >>"$work/rows"; }

@@ -39,7 +39,7 @@ memory() {
 	wanted "$name" || return 0
 	row "$name.rss" "$claim" MB "$title: RSS"
 	row "$name.arena" floor MB "$title: resident in the arena, and page floor"
-	for round in $(rounds 3 1); do
+	for round in $(rounds 2 1); do
 		looks=()
 		for variant in plain preloaded; do
 			start_peak $variant "$runner" "$shape"

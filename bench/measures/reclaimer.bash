@@ -20,8 +20,8 @@ purge() {
 	row "$name.mib" "$3" us "$4: processor time per MiB, and bare madvise"
 	row "$name.run" figure KiB "$4: mean length of a run"
 	row "$name.idle" below:0.1 % "$4, and all is given back: processor time"
-	row "$name.woken" never:0 "" "$4, and all is given back: wake-ups in $(size 10 3) s"
-	for round in $(rounds 3 1); do
+	row "$name.woken" never:0 "" "$4, and all is given back: wake-ups in $(size 5 3) s"
+	for round in $(rounds 2 1); do
 		start_peak preloaded luajit "$2"
 		local peak=$pid
 		wait_for_line "$work/peak.preloaded" trough 120
@@ -32,8 +32,8 @@ purge() {
 			"$(awk "BEGIN { print ($(thread_ns "$peak" "$tid") - $before) / ($bytes / 1048576) / 1000 }")"
 		sample "$name.mib" beside "$round" "$(awk "BEGIN { print $ns / ($bytes / 1048576) / 1000 }")"
 		sample "$name.run" preloaded "$round" "$(awk "BEGIN { print $bytes / $runs / 1024 }")"
-		sleep 4
-		read -r cpu woken < <(over "$(size 10 3)" "$peak")
+		sleep "$(size 4 1)"
+		read -r cpu woken < <(over "$(size 5 3)" "$peak")
 		sample "$name.idle" preloaded "$round" "$cpu"
 		sample "$name.woken" preloaded "$round" "$woken"
 		end_peaks preloaded
@@ -46,7 +46,7 @@ purge short "sessions:$sessions:100" figure "a peak of sessions"
 if wanted busy; then
 	row busy.cpu below:0.1 % "session churn: processor time of the reclaimer"
 	row busy.woken figure 1/s "session churn: wake-ups"
-	for round in $(rounds 3 1); do
+	for round in $(rounds 2 1); do
 		env LD_PRELOAD="$library" luajit bench/workloads/sessions.lua 1000000 &
 		churn=$!
 		background+=($churn)
