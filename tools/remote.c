@@ -70,10 +70,9 @@ void ljt_remote_close(struct ljt_remote *r)
         close(r->pagemap);
     r->pagemap = -1;
     free(r->threads);
-    free(r->vmas);
+    free(r->vmas.at);
     r->threads = NULL;
-    r->vmas = NULL;
-    r->nvmas = 0;
+    r->vmas = (struct ljt_vmas){0};
 }
 
 /* Grows an array so that it has room for one more element. */
@@ -85,6 +84,14 @@ static int reserve_one(void **array, size_t n, size_t element)
     if (bigger == NULL)
         return -ENOMEM;
     *array = bigger;
+    return 0;
+}
+
+int ljt_vmas_append(struct ljt_vmas *v, uintptr_t start, uintptr_t end)
+{
+    if (reserve_one((void **)&v->at, v->count, sizeof(*v->at)) != 0)
+        return -ENOMEM;
+    v->at[v->count++] = (struct ljt_vma){start, end};
     return 0;
 }
 
@@ -101,7 +108,7 @@ int ljt_remote_load_vmas(struct ljt_remote *r)
     FILE *f = fopen(path, "re");
     if (f == NULL)
         return errno == ENOENT ? -ESRCH : -errno;
-    r->nvmas = 0;
+    r->vmas.count = 0;
     int error = 0;
     while (error == 0 && fgets(line, sizeof(line), f) != NULL) {
         unsigned long start, end, inode;
@@ -112,9 +119,7 @@ int ljt_remote_load_vmas(struct ljt_remote *r)
         line[strcspn(line, "\n")] = '\0';
         if (strcmp(mode, "rw-p") != 0 || inode != 0 || !is_anonymous_name(line + name))
             continue;
-        error = reserve_one((void **)&r->vmas, r->nvmas, sizeof(*r->vmas));
-        if (error == 0)
-            r->vmas[r->nvmas++] = (struct ljt_vma){start, end};
+        error = ljt_vmas_append(&r->vmas, start, end);
     }
     fclose(f);
     return error;
@@ -189,11 +194,20 @@ static int hold_new_threads(struct ljt_remote *r, const struct timespec *deadlin
     return error != 0 ? error : (int)(r->nthreads - before);
 }
 
+double ljt_now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
+}
+
 int ljt_remote_stop(struct ljt_remote *r)
 {
     struct timespec deadline;
     clock_gettime(CLOCK_MONOTONIC, &deadline);
     deadline.tv_sec += 2;
+    r->stopped_at_us = ljt_now_us();
+    r->stops++;
     int n;
     /* A thread not yet stopped may have started another one: until a look finds no new thread. */
     do
@@ -208,9 +222,14 @@ int ljt_remote_stop(struct ljt_remote *r)
 
 void ljt_remote_resume(struct ljt_remote *r)
 {
+    if (r->nthreads == 0)
+        return;
     for (size_t i = 0; i < r->nthreads; i++)
         ptrace(PTRACE_DETACH, r->threads[i].tid, NULL, (void *)(intptr_t)r->threads[i].signal);
     r->nthreads = 0;
+    double took = ljt_now_us() - r->stopped_at_us;
+    if (took > r->longest_stop_us)
+        r->longest_stop_us = took;
 }
 
 /* ---- Memory ---- */

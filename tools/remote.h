@@ -23,22 +23,36 @@ struct ljt_vma {
     uintptr_t start, end;
 };
 
+struct ljt_vmas {
+    struct ljt_vma *at;
+    size_t count;
+};
+
+/* 0 or -ENOMEM. free(v->at) at the end. */
+int ljt_vmas_append(struct ljt_vmas *v, uintptr_t start, uintptr_t end);
+
 struct ljt_remote {
     pid_t pid;
     char comm[32]; /* /proc/PID/comm */
     size_t page;   /* bytes */
     int pagemap;   /* file descriptor of /proc/PID/pagemap */
 
-    struct ljt_vma
-        *vmas; /* private anonymous readable and writable mappings, ascending; stacks and brk left out */
-    size_t nvmas;
+    struct ljt_vmas
+        vmas; /* private anonymous readable and writable ones, ascending; [stack] and [heap] left out */
 
     struct ljt_thread {
         pid_t tid;
         int signal; /* a signal it was about to get when we stopped it, handed on by ljt_remote_resume */
     } * threads;
-    size_t nthreads; /* held ones */
+    size_t nthreads; /* held ones; 0 while the target runs */
+
+    /* How often it was stopped, since when (CLOCK_MONOTONIC) it is, and for how long at most it was. */
+    unsigned stops;
+    double stopped_at_us, longest_stop_us;
 };
+
+/* CLOCK_MONOTONIC in microseconds. */
+double ljt_now_us(void);
 
 int ljt_remote_open(struct ljt_remote *r, pid_t pid);
 void ljt_remote_close(struct ljt_remote *r); /* resumes first */

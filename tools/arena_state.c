@@ -1,0 +1,107 @@
+#include "arena_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { MAX_SEGMENTS = 1 << 20 };
+
+static int add_record(struct ljt_arena_state *a, uintptr_t record, struct ljt_lj_segment segment)
+{
+    if ((a->count & (a->count - 1)) == 0) {
+        size_t n = a->count == 0 ? 1 : 2 * a->count;
+        uintptr_t *records = realloc(a->records, n * sizeof(*records));
+        if (records != NULL)
+            a->records = records;
+        struct ljt_lj_segment *segments = realloc(a->segments, n * sizeof(*segments));
+        if (segments != NULL)
+            a->segments = segments;
+        if (records == NULL || segments == NULL)
+            return -ENOMEM;
+    }
+    a->records[a->count] = record;
+    a->segments[a->count++] = segment;
+    return 0;
+}
+
+static bool in_vmas(const struct ljt_vmas *v, uintptr_t start, size_t size)
+{
+    size_t low = 0, high = v->count;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (v->at[mid].end <= start)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    /* A segment may span mappings that touch: the kernel keeps them apart where their flags differ. */
+    for (; low < v->count && v->at[low].start <= start; low++) {
+        if (size <= v->at[low].end - start)
+            return true;
+        size -= v->at[low].end - start;
+        start = v->at[low].end;
+    }
+    return false;
+}
+
+int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, uintptr_t address)
+{
+    size_t head;
+    *a = (struct ljt_arena_state){.address = address};
+    if (ljt_remote_read(r, address - 8, &head, sizeof(head)) != 0 || !ljt_lj_head_is_state(head) ||
+        ljt_remote_read(r, address, &a->state, ljt_lj_state_size(head)) != 0)
+        return -ENOENT;
+    uintptr_t top = (uintptr_t)a->state.top, record = address + offsetof(struct ljt_lj_state, seg);
+    struct ljt_lj_segment s = a->state.seg;
+    bool has_state = false, has_top = false;
+    for (;;) {
+        if (a->count == MAX_SEGMENTS || s.size < LJT_LJ_GRANULARITY || (s.base & (r->page - 1)) != 0 ||
+            (s.size & (r->page - 1)) != 0 || !in_vmas(&r->vmas, s.base, s.size))
+            return -ENOENT;
+        has_state |= address - s.base < s.size;
+        has_top |= top - s.base < s.size && top + a->state.topsize + LJT_LJ_TOP_FOOT == s.base + s.size;
+        int error = add_record(a, record, s);
+        if (error != 0)
+            return error;
+        if (s.next == NULL)
+            return has_state && has_top && (top & 7) == 0 ? 0 : -EAGAIN;
+        record = (uintptr_t)s.next;
+        if ((record & 7) != 0 || ljt_remote_read(r, record, &s, sizeof(s)) != 0)
+            return -ENOENT;
+    }
+}
+
+void ljt_arena_state_free(struct ljt_arena_state *a)
+{
+    free(a->records);
+    free(a->segments);
+}
+
+/*
+ * GG_State is the arena's first allocation, so its chunk follows the state's: the main lua_State, then
+ * global_State, whose words allocf, allocd are followed by gc.total. allocd is the state's address; where the
+ * pair lies differs between releases. A reference from lua_State to global_State is 8 bytes at 16 with GC64,
+ * 4 bytes at 8 without; gc.total is as wide.
+ */
+void ljt_arena_state_lua_heap(const struct ljt_arena_state *a, const struct ljt_remote *r,
+                              struct ljt_arena_figures *f)
+{
+    enum { WORDS = 64 };
+    uint64_t words[WORDS];
+    size_t head;
+    uintptr_t chunk = a->address - LJT_LJ_MEM_OFFSET;
+    if (ljt_remote_read(r, chunk + 8, &head, sizeof(head)) != 0)
+        return;
+    uintptr_t gg = chunk + ljt_lj_head_size(head) + LJT_LJ_MEM_OFFSET;
+    if (ljt_remote_read(r, gg, words, sizeof(words)) != 0)
+        return;
+    bool gc64 = words[2] > gg && words[2] < gg + sizeof(words);
+    if (!gc64 && !((uint32_t)words[1] > gg && (uint32_t)words[1] < gg + sizeof(words)))
+        return;
+    for (size_t i = 1; i + 1 < WORDS; i++) {
+        if (words[i] == a->address && words[i - 1] != 0) {
+            f->gc64 = gc64;
+            f->lua_heap = gc64 ? words[i + 1] : (uint32_t)words[i + 1];
+            return;
+        }
+    }
+}

@@ -1,0 +1,15 @@
+/* Why a process may not be read: which capability or setting stands in the way. */
+#ifndef LJT_PERMISSION_H
+#define LJT_PERMISSION_H
+
+#include <sys/types.h>
+
+#include "text.h"
+
+/* A line of /proc/PID/status, for example "CapEff:", as a number in `base`; `otherwise` if there is none. */
+unsigned long long ljt_status_number(pid_t pid, const char *field, int base, unsigned long long otherwise);
+
+/* Appends reason and remedy, without a full stop. */
+void ljt_permission_explain(struct ljt_text *t, pid_t pid);
+
+#endif
