@@ -195,23 +195,17 @@ static void adopt(const struct candidate *c, const struct vm *vm)
 }
 
 /*
- * A module that is proven to hold LuaJIT unmaps its arenas through our hook, so their memory can be read as it is:
- * most of many candidates have not grown, which one word tells.
+ * At most so many a mapping: each costs a system call, and a host may have a thousand VMs that do not grow. They
+ * take turns; one that grows maps again and again.
  */
-static bool not_grown(const struct candidate *c)
-{
-    const struct ljt_lj_state *m = (const struct ljt_lj_state *)(c->base + LJT_LJ_MEM_OFFSET);
-    const struct ljt_lj_chunk *chunk = (const struct ljt_lj_chunk *)c->base;
-    return c->module->pinned && ljt_lj_head_is_state(__atomic_load_n(&chunk->head, __ATOMIC_RELAXED)) &&
-           __atomic_load_n(&m->seg.size, __ATOMIC_RELAXED) == LJT_LJ_GRANULARITY &&
-           __atomic_load_n(&m->seg.next, __ATOMIC_RELAXED) == NULL;
-}
+#define CHECKS 64
 
 static void check_candidates(const struct ljt_module *module)
 {
-    for (unsigned i = 0; i < candidate_slots; i++) {
-        struct candidate *c = &candidates[i];
-        if (c->base == 0 || c->module != module || not_grown(c))
+    static unsigned next;
+    for (unsigned i = 0; i < candidate_slots && i < CHECKS; i++) {
+        struct candidate *c = &candidates[next++ % candidate_slots];
+        if (c->base == 0 || c->module != module)
             continue;
         struct vm vm;
         enum verdict verdict = check_candidate(c, &vm);
@@ -449,6 +443,7 @@ static void destroy(struct ljt_lj_state *m, struct ljt_module *module)
         uintptr_t base = s->base;
         size_t size = s->size;
         s = s->next;
+        forget_candidates(base, size);
         ljt_kernel.munmap((void *)base, size);
         atomic_fetch_sub_explicit(&module->mapped, size, memory_order_relaxed);
     }
