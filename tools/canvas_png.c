@@ -199,7 +199,8 @@ static void write_chunk(FILE *f, const char *type, const uint8_t *data, size_t n
     memcpy(head + 4, type, 4);
     put_word(foot, ~crc(crc(0xffffffff, head + 4, 4), data, n));
     fwrite(head, 1, sizeof(head), f);
-    fwrite(data, 1, n, f);
+    if (n != 0)
+        fwrite(data, 1, n, f);
     fwrite(foot, 1, sizeof(foot), f);
 }
 

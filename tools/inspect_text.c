@@ -353,7 +353,9 @@ static void print_heading(const struct ljt_inspection *n, struct ljt_text *t)
     }
     put(t);
     if (n->total.approximate)
-        puts("Approximate: the heap changed while it was read, or may have.");
+        puts(r->stops == 0
+                 ? "Approximate: the heap changed while it was read, or may have."
+                 : "Approximate: it ran on while the rest was read; --max-stop 0 reads all at once.");
     if (n->restless)
         puts("Incomplete: an arena was never at rest and is left out.");
 }

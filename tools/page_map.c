@@ -14,7 +14,7 @@ enum {
     MARGIN = 32,
     AXIS = 120,      /* room for offsets, left of the cells */
     GRID = 1024,     /* pixels that a row of cells takes */
-    HEADER = 210,    /* above the first arena */
+    HEADER = 226,    /* above the first arena */
     ARENA_HEAD = 50, /* above each arena's cells */
     MAX_ROWS = 384,  /* of all arenas together; then cells stand for more pages */
     MAX_ARENAS = 16, /* the largest ones */
@@ -253,7 +253,7 @@ static void draw_header(struct ljt_canvas *canvas, const struct layout *l, const
     int y = 76;
     for (char *line = strtok(wrapped, "\n"); line != NULL; line = strtok(NULL, "\n"), y += 20)
         ljt_canvas_text(canvas, MARGIN + AXIS, y, 14, FAINT, LJT_ALIGN_LEFT, line);
-    draw_legend(canvas, n, 126);
+    draw_legend(canvas, n, 142);
 }
 
 int ljt_inspection_draw(const struct ljt_inspection *n, const char *path)
