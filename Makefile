@@ -30,7 +30,10 @@ BASE_CFLAGS   = -std=gnu11 -O2 -g -fvisibility=hidden -Wall -Wextra -Wundef -Wst
 # allocation on first use (initial-exec), its own calls must not be bound lazily (now), what it needs must be
 # there at link time (defs), and as a gate may lead into it, it is never unmapped (nodelete).
 PRELOAD_CFLAGS  = -fPIC -ftls-model=initial-exec -fno-plt
-PRELOAD_LDFLAGS = -shared -Wl,-soname,libljtrim.so -Wl,--version-script,preload/libljtrim.map \
+# max-page-size: the wiped pages (gate.h) are aligned to the largest page; without it .bss becomes a segment that
+# debuggers and valgrind do not understand.
+PRELOAD_LDFLAGS = -shared -Wl,-z,max-page-size=65536 -Wl,-soname,libljtrim.so \
+                  -Wl,--version-script,preload/libljtrim.map \
                   -Wl,-z,defs,-z,relro,-z,now,-z,nodelete,-z,noexecstack,--as-needed
 
 TOOL_LDFLAGS    = -pie -Wl,-z,relro,-z,now,--as-needed

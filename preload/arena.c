@@ -461,6 +461,7 @@ void ljt_arena_count(struct ljt_arena_stats *sum, const struct ljt_arena_stats *
         ljt_histogram_bump(&sum->units[by], atomic_load_explicit(&s->units[by], memory_order_relaxed));
     sum->withdrawn += s->withdrawn;
     sum->descheduled += s->descheduled;
+    sum->adoption += s->adoption;
     sum->crowded += atomic_load_explicit(&s->crowded, memory_order_relaxed);
     ljt_histogram_merge(&sum->waits, &s->waits);
     ljt_histogram_merge(&sum->holds, &s->holds);

@@ -46,8 +46,9 @@ struct ljt_arena_stats {
     uint64_t descheduled;     /* holds during which the kernel took the processor from the reclaimer */
     _Atomic uint64_t unit_cpu; /* ns that mutators have spent in units: counted into the CPU budget */
     _Atomic uint64_t crowded; /* mappings made while claims were out: must stay 0 in a trough */
-    struct ljt_histogram waits; /* of a mutator in the gate's slow path, ns */
-    struct ljt_histogram holds; /* of the heap by the reclaimer, ns */
+    uint64_t adoption;          /* ns that gating has cost the mutator, once: proof, thread */
+    struct ljt_histogram waits; /* of a mutator in the gate's slow path otherwise, ns */
+    struct ljt_histogram holds; /* of the heap by the reclaimer, the descheduled ones left out, ns */
     /* From the last look, in bytes. mapped = purgeable + floor. */
     uint64_t mapped, resident, purgeable, live;
     uint64_t segments;

@@ -160,6 +160,7 @@ static bool unit_by_hold(struct ljt_arena *a)
         return false;
     }
     bool done = false;
+    uint64_t took = 0;
     if (ljt_arena_is(a, LJT_ARENA_ARMED)) {
         ljt_alloc_fn *place = atomic_load_explicit(a->place, memory_order_relaxed);
         a->pace.wrapped = place != ljt_gate_trampoline(a->slot) && place != a->allocf;
@@ -169,7 +170,7 @@ static bool unit_by_hold(struct ljt_arena *a)
         } else if (!a->pace.wrapped) {
             if (posted)
                 atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_REQUEST, memory_order_acq_rel);
-            ljt_unit_run(a, LJT_UNIT_BY_RECLAIMER);
+            took = ljt_unit_run(a, LJT_UNIT_BY_RECLAIMER);
             done = true;
         }
     }
@@ -178,6 +179,8 @@ static bool unit_by_hold(struct ljt_arena *a)
         a->pace.posted = false;
     if (involuntary_switches() != switches)
         a->stats.descheduled++;
+    else if (took != 0)
+        ljt_histogram_add(&a->stats.holds, took);
     return done;
 }
 

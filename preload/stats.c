@@ -77,6 +77,8 @@ static void counters(struct ljt_text *t, const struct ljt_arena_stats *s)
     ljt_text_unsigned(t, s->descheduled);
     ljt_text_string(t, "  crowded ");
     ljt_text_unsigned(t, atomic_load_explicit(&s->crowded, memory_order_relaxed));
+    ljt_text_string(t, "  adoption ");
+    ljt_text_duration(t, s->adoption);
     ljt_text_string(t, "\n");
     quantiles(t, "  waits ", &s->waits);
     quantiles(t, "  holds ", &s->holds);

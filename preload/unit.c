@@ -246,19 +246,19 @@ static bool verify(struct ljt_arena *a)
     return false;
 }
 
-void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
+uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
 {
     if (!ljt_arena_is(a, LJT_ARENA_ARMED))
-        return;
+        return 0;
     ljt_alloc_fn *place = atomic_load_explicit(a->place, memory_order_relaxed);
     atomic_store_explicit(&a->pace.wrapped, place != ljt_gate_trampoline(a->slot), memory_order_relaxed);
     if (place == a->allocf) {
         ljt_arena_lose(a, "the program has set the VM's allocator back");
-        return;
+        return 0;
     }
     bool verifying = (ljt_config.debug & LJT_DEBUG_VERIFY) != 0;
     if (verifying && !verify(a))
-        return;
+        return 0;
     uint64_t start = ljt_kernel.now();
     struct allowance left = {.deadline = start + ljt_config.max_hold_us * 1000};
     switch (a->work.kind) {
@@ -270,8 +270,7 @@ void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     ljt_histogram_bump(&a->stats.units[by], 1);
     if (by == LJT_UNIT_BY_MUTATOR) /* what is longer was not spent here: the thread had no processor, or was stopped */
         ljt_histogram_bump(&a->stats.unit_cpu, took < UNIT_CPU_MAX ? took : UNIT_CPU_MAX);
-    else
-        ljt_histogram_add(&a->stats.holds, took);
     if (verifying)
         verify(a);
+    return took;
 }

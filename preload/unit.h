@@ -68,8 +68,8 @@ struct ljt_work {
 /* Starts a look from its beginning, in an arena of so many bytes. The caller has begun one in the shadow. */
 void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight);
 
-/* Runs one unit. The arena is at rest. */
-void ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by);
+/* Runs one unit. The arena is at rest. Returns how long it took, ns. */
+uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by);
 
 /* Hands all claims back at once: in a forked child, and on the mutator's own thread only. */
 void ljt_unit_hand_back_all(struct ljt_arena *a);

@@ -392,6 +392,7 @@ __attribute__((noinline, no_sanitize("thread"))) uint64_t lab_glance(const uint6
 /* ---- The fake clock ---- */
 
 static _Atomic uint64_t fake_now = UINT64_C(1000000000000);
+static _Atomic bool stopped;
 static uint64_t (*real_now)(void);
 static void (*real_futex_wait)(const volatile void *word, uint32_t value, uint64_t ns);
 
@@ -403,8 +404,8 @@ static uint64_t fake_clock(void)
 /* A sleep without end is a real one, but short: spurious returns are allowed. */
 static void fake_futex_wait(const volatile void *word, uint32_t value, uint64_t ns)
 {
-    if (ns == UINT64_MAX) {
-        real_futex_wait(word, value, 20000000);
+    if (ns == UINT64_MAX || atomic_load(&stopped)) {
+        real_futex_wait(word, value, 1000000);
         return;
     }
     atomic_fetch_add(&fake_now, ns);
@@ -423,6 +424,16 @@ void lab_real_time(void)
 {
     ljt_kernel.now = real_now;
     ljt_kernel.futex_wait = real_futex_wait;
+}
+
+void lab_stop_time(void)
+{
+    atomic_store(&stopped, true);
+}
+
+void lab_go_on(void)
+{
+    atomic_store(&stopped, false);
 }
 
 void lab_pass_time(uint64_t ns)

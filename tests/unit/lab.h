@@ -141,9 +141,14 @@ size_t lab_resident_pages(const struct ljt_lj_state *m);
 /* A counter that another thread may be writing: no more than a glance, which TSan is not to judge. */
 uint64_t lab_glance(const uint64_t *counter);
 
-/* ---- The fake clock: moves when told, and by what futex_wait would have slept ---- */
+/*
+ * ---- The fake clock ----
+ * It moves when told; and while it runs, by what futex_wait would have slept. It runs from lab_fake_time on.
+ */
 
 void lab_fake_time(void);
+void lab_stop_time(void);
+void lab_go_on(void);
 void lab_pass_time(uint64_t ns);
 void lab_real_time(void);
 

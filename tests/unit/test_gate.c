@@ -306,8 +306,9 @@ static void (*real_wait)(const volatile void *address, uint32_t value, uint64_t 
 
 static void note_wait(const volatile void *address, uint32_t value, uint64_t ns)
 {
+    (void)ns;
     atomic_store(&stage, 1);
-    real_wait(address, value, ns);
+    real_wait(address, value, UINT64_MAX); /* no help from the time limit */
 }
 
 Test(gate, a_mutator_that_waits_sleeps_and_is_woken)

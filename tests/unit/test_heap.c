@@ -339,15 +339,16 @@ Test(heap, largest_finds_what_brute_force_finds)
 {
     lab_seed("heap: largest");
     for (int round = 0; round < 12; round++) {
-        struct ljt_lj_state *m = lab_heap(48 * MIB);
+        struct ljt_lj_state *m = lab_heap(600 * MIB); /* of which little is ever touched */
         lab_fragment(m, 200 << round % 4, (size_t)500 << round % 5);
         if (round % 3 == 0) /* bin 31 has a shift of its own */
-            for (int i = 0; i < 2; i++)
-                lab_free_chunk(m, 13 * MIB + 8 * lab_below(10000));
+            for (int i = 0; i < 30; i++)
+                lab_free_chunk(m, 12 * MIB + 8 * lab_below(round == 0 ? 10000 : 700000));
+        lab_prove(m);
         struct lab_map *map = lab_map(m);
         for (int i = 0; i < 3000; i++) {
             size_t limit = lab_below(2) == 0 ? map->chunk[lab_below(map->count)].size + 8 * lab_below(3) - 8
-                                             : (lab_random() >> 16) >> lab_below(44);
+                                             : (lab_random() >> 16) >> lab_below(44) & ~(size_t)7;
             if (i == 0)
                 limit = SIZE_MAX & ~(size_t)7;
             size_t wanted = largest_by_walk(m, map, limit);
@@ -357,7 +358,7 @@ Test(heap, largest_finds_what_brute_force_finds)
             cr_assert(c == NULL || c->parent != NULL, "stands in the tree");
         }
         free(map);
-        ljt_kernel_free((void *)m->seg.base, 48 * MIB);
+        ljt_kernel_free((void *)m->seg.base, 600 * MIB);
     }
 }
 
