@@ -36,6 +36,7 @@
  * worker that peaks right after its start deserves it as much.
  */
 #define BUDGET_DEPTH (600 * MS)
+#define WORTH_WAKING ((int64_t)MS / 2)
 
 static struct {
     int64_t left;    /* ns; may go below 0, then nothing is done until it is above */
@@ -70,10 +71,14 @@ static void budget_update(uint64_t now)
     budget.mutators = mutators;
 }
 
-/* ns until the bucket is above 0 again; 0 if it is. */
+/*
+ * ns until the bucket holds enough to be worth waking for; 0 while it is above 0. A wake costs 5 to 30 us itself: a
+ * thread that woke as soon as the bucket is above 0 would find it empty again each time, and never work.
+ */
 static uint64_t budget_wait(void)
 {
-    return budget.left > 0 ? 0 : (uint64_t)((double)-budget.left * 100.0 / ljt_config.max_cpu_pct) + MS;
+    return budget.left > 0 ? 0
+                           : (uint64_t)((double)(WORTH_WAKING - budget.left) * 100.0 / ljt_config.max_cpu_pct);
 }
 
 /* ---- The thread's state ---- */
