@@ -113,7 +113,8 @@ static enum verdict check_candidate(const struct candidate *c, struct vm *vm)
 static bool take_dead(unsigned slot)
 {
     int dead = LJT_ARENA_DEAD;
-    return ljt_arena_is(&ljt_arenas[slot], LJT_ARENA_DEAD) && /* first: while a VM closes, busy is odd until after */
+    return ljt_arena_is(&ljt_arenas[slot],
+                        LJT_ARENA_DEAD) && /* first: while a VM closes, busy is odd until after */
            (atomic_load_explicit(&ljt_gates[slot].busy, memory_order_acquire) & 1) == 0 &&
            atomic_compare_exchange_strong_explicit(&ljt_arenas[slot].state, &dead, LJT_ARENA_TAKEN,
                                                    memory_order_acq_rel, memory_order_relaxed);
@@ -169,7 +170,8 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     static struct ljt_once full;
     struct ljt_arena *a = take_slot();
     if (a == NULL) {
-        ljt_log_once(&full, LJT_LOG_WARN, "more than %d Lua VMs at a time; further ones are left alone", LJT_GATES);
+        ljt_log_once(&full, LJT_LOG_WARN, "more than %d Lua VMs at a time; further ones are left alone",
+                     LJT_GATES);
         return;
     }
     a->m = (struct ljt_lj_state *)vm->state;
@@ -184,7 +186,8 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     g->allocf = a->allocf;
     g->gg = a->gg;
     atomic_store_explicit(&a->state, LJT_ARENA_GATED, memory_order_release);
-    atomic_store_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_LIVE | LJT_WANT_PROVE, memory_order_seq_cst);
+    atomic_store_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_LIVE | LJT_WANT_PROVE,
+                          memory_order_seq_cst);
     fence_if_needed(a->slot);
     ljt_alloc_fn *expected = a->allocf;
     if (!atomic_compare_exchange_strong_explicit(a->place, &expected, ljt_gate_trampoline(a->slot),

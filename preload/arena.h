@@ -37,15 +37,15 @@ enum ljt_arena_state {
 
 /* Written by whoever runs a unit or by the reclaimer, never by both at once; read by the dump. */
 struct ljt_arena_stats {
-    uint64_t purged;          /* bytes given back to the kernel since the arena was armed */
-    uint64_t purge_calls;     /* system calls that took */
-    uint64_t refaults;        /* bytes purged that were resident again at a later look */
-    uint64_t looks;           /* complete ones */
-    _Atomic uint64_t units[2]; /* by the mutator, by the reclaimer; each the writer of its own */
-    uint64_t withdrawn;       /* holds given up because a call was under way */
-    uint64_t descheduled;     /* holds during which the kernel took the processor from the reclaimer */
-    _Atomic uint64_t unit_cpu; /* ns that mutators have spent in units: counted into the CPU budget */
-    _Atomic uint64_t crowded; /* mappings made while claims were out: must stay 0 in a trough */
+    uint64_t purged;            /* bytes given back to the kernel since the arena was armed */
+    uint64_t purge_calls;       /* system calls that took */
+    uint64_t refaults;          /* bytes purged that were resident again at a later look */
+    uint64_t looks;             /* complete ones */
+    _Atomic uint64_t units[2];  /* by the mutator, by the reclaimer; each the writer of its own */
+    uint64_t withdrawn;         /* holds given up because a call was under way */
+    uint64_t descheduled;       /* holds during which the kernel took the processor from the reclaimer */
+    _Atomic uint64_t unit_cpu;  /* ns that mutators have spent in units: counted into the CPU budget */
+    _Atomic uint64_t crowded;   /* mappings made while claims were out: must stay 0 in a trough */
     uint64_t adoption;          /* ns that gating has cost the mutator, once: proof, thread */
     struct ljt_histogram waits; /* of a mutator in the gate's slow path otherwise, ns */
     struct ljt_histogram holds; /* of the heap by the reclaimer, the descheduled ones left out, ns */
@@ -73,20 +73,20 @@ struct ljt_arena {
 
     /* The reclaimer's own. */
     struct ljt_pace {
-        int stage;                 /* of reclaim.c */
-        bool posted;               /* a unit is posted */
-        bool settled;              /* nothing to do until busy moves */
-        _Atomic bool wrapped;      /* the host put its own function in front of the gate: no holds */
-        uint64_t seq, seq_time;    /* busy, and when it was seen to change */
-        uint64_t look_seq;         /* busy when the last complete look began */
-        uint64_t next_look;        /* when the next may begin */
-        int64_t stuck;             /* what of resident - live the last look could not have purged, ever */
-        uint64_t stuck_live;       /* live then */
-        bool stuck_exact;          /* the VM was silent then */
-        unsigned skipped;          /* chances to look since the last one */
+        int stage;              /* of reclaim.c */
+        bool posted;            /* a unit is posted */
+        bool settled;           /* nothing to do until busy moves */
+        _Atomic bool wrapped;   /* the host put its own function in front of the gate: no holds */
+        uint64_t seq, seq_time; /* busy, and when it was seen to change */
+        uint64_t look_seq;      /* busy when the last complete look began */
+        uint64_t next_look;     /* when the next may begin */
+        int64_t stuck;          /* what of resident - live the last look could not have purged, ever */
+        uint64_t stuck_live;    /* live then */
+        bool stuck_exact;       /* the VM was silent then */
+        unsigned skipped;       /* chances to look since the last one */
         uint64_t look_started;
         uint64_t claimed_in_look;
-        unsigned long map_events;  /* the module's, when the segments were listed */
+        unsigned long map_events;     /* the module's, when the segments were listed */
         unsigned long advised_events; /* the same, when they were advised against huge pages */
     } pace;
 };

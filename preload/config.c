@@ -126,7 +126,8 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "auto",
         .allowed = "auto or keep",
         .unit = "",
-        .help = "auto: where transparent huge pages are always on, keep them out of Lua heaps, since they fill what "
+        .help = "auto: where transparent huge pages are always on, keep them out of Lua heaps, since they "
+                "fill what "
                 "was returned. keep: leave them alone.",
     },
     {

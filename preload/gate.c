@@ -110,7 +110,8 @@ bool ljt_gate_hold(unsigned slot, uint64_t patience)
     atomic_fetch_or_explicit(&w->want, LJT_WANT_HOLD, memory_order_seq_cst);
     if (!ljt_kernel_facts.membarrier) {
         atomic_thread_fence(memory_order_seq_cst);
-    } else if (ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) { /* a sandbox closed meanwhile */
+    } else if (ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) !=
+               0) { /* a sandbox closed meanwhile */
         ljt_reclaim_fence();
         clear_hold(w);
         return false;
@@ -280,7 +281,8 @@ static inline __attribute__((always_inline)) void *gate(void *ud, void *ptr, siz
     struct ljt_gate *g = &ljt_gates[slot];
     enter(g);
     atomic_signal_fence(memory_order_seq_cst); /* the fence itself is the reclaimer's membarrier */
-    if (__builtin_expect(atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) != LJT_WANT_LIVE, 0) ||
+    if (__builtin_expect(
+            atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) != LJT_WANT_LIVE, 0) ||
         __builtin_expect(ptr == g->gg, 0))
         return slow_call(ud, ptr, osize, nsize, slot);
     void *mem = g->allocf(ud, ptr, osize, nsize);
@@ -289,18 +291,19 @@ static inline __attribute__((always_inline)) void *gate(void *ud, void *ptr, siz
 }
 
 /* 256 functions and the table of them. */
-#define TRAMPOLINE(n)                                                                  \
-    static void *trampoline_##n(void *ud, void *ptr, size_t osize, size_t nsize)       \
-    {                                                                                  \
-        return gate(ud, ptr, osize, nsize, 0x##n);                                     \
+#define TRAMPOLINE(n)                                                            \
+    static void *trampoline_##n(void *ud, void *ptr, size_t osize, size_t nsize) \
+    {                                                                            \
+        return gate(ud, ptr, osize, nsize, 0x##n);                               \
     }
-#define ROW(apply, h)                                                                  \
+#define ROW(apply, h)                                                                               \
     apply(h##0) apply(h##1) apply(h##2) apply(h##3) apply(h##4) apply(h##5) apply(h##6) apply(h##7) \
-    apply(h##8) apply(h##9) apply(h##a) apply(h##b) apply(h##c) apply(h##d) apply(h##e) apply(h##f)
-#define ROWS(apply)                                                                    \
-    ROW(apply, 0) ROW(apply, 1) ROW(apply, 2) ROW(apply, 3) ROW(apply, 4) ROW(apply, 5) ROW(apply, 6) \
-    ROW(apply, 7) ROW(apply, 8) ROW(apply, 9) ROW(apply, a) ROW(apply, b) ROW(apply, c) ROW(apply, d) \
-    ROW(apply, e) ROW(apply, f)
+        apply(h##8) apply(h##9) apply(h##a) apply(h##b) apply(h##c) apply(h##d) apply(h##e) apply(h##f)
+#define ROWS(apply)                                                                                       \
+    ROW(apply, 0)                                                                                         \
+    ROW(apply, 1) ROW(apply, 2) ROW(apply, 3) ROW(apply, 4) ROW(apply, 5) ROW(apply, 6) ROW(apply, 7)     \
+        ROW(apply, 8) ROW(apply, 9) ROW(apply, a) ROW(apply, b) ROW(apply, c) ROW(apply, d) ROW(apply, e) \
+            ROW(apply, f)
 #define NAME(n) trampoline_##n,
 
 ROWS(TRAMPOLINE)

@@ -46,7 +46,7 @@ struct ljt_gate {
 struct ljt_gate_word {
     _Atomic uint32_t want; /* both sides, by read-modify-write; the fast path only loads it */
     _Atomic uint32_t waiters __attribute__((aligned(64))); /* mutator: it waits for HOLD to clear */
-    ljt_lock life;         /* keeps the arena's memory mapped while the reclaimer looks at it */
+    ljt_lock life; /* keeps the arena's memory mapped while the reclaimer looks at it */
 } __attribute__((aligned(64)));
 
 extern struct ljt_gate ljt_gates[LJT_GATES];

@@ -43,7 +43,8 @@ static bool in_segments(const struct ljt_lj_state *m, uintptr_t a, size_t len)
 static enum ljt_heap_fault prove_segments(const struct ljt_lj_state *m, struct ljt_heap_census *census)
 {
     const struct ljt_lj_segment *s = &m->seg;
-    const struct ljt_lj_segment *mark = NULL; /* moves on ever more rarely: a list that loops comes back to it */
+    const struct ljt_lj_segment *mark =
+        NULL; /* moves on ever more rarely: a list that loops comes back to it */
     do {
         if (s->base == 0 || (s->base & (ljt_page_size - 1)) != 0 || s->size < LJT_LJ_GRANULARITY ||
             (s->size & (ljt_page_size - 1)) != 0 || s->base + s->size < s->base || !segment_is_mapped(s))
@@ -104,7 +105,8 @@ static enum ljt_heap_fault prove_chunks(const struct ljt_lj_state *m, const stru
             census->live += size;
             prev_in_use = true;
         } else {
-            if (!prev_in_use || at + size + LJT_LJ_MEM_OFFSET > end || ljt_lj_chunk_next(c)->prev_foot != size)
+            if (!prev_in_use || at + size + LJT_LJ_MEM_OFFSET > end ||
+                ljt_lj_chunk_next(c)->prev_foot != size)
                 return LJT_HEAP_BAD_FLAGS;
             census->free += size;
             if (c == m->dv) {
@@ -125,8 +127,8 @@ static bool is_binned(const struct ljt_lj_state *m, const void *chunk, bool larg
 {
     const struct ljt_lj_chunk *c = chunk;
     if (((uintptr_t)c & (LJT_LJ_ALIGN - 1)) != 0 ||
-        !in_segments(m, (uintptr_t)c, large ? LJT_LJ_TREE_CHUNK : LJT_LJ_MIN_CHUNK) || ljt_lj_chunk_cinuse(c) ||
-        c == m->dv || c == m->top)
+        !in_segments(m, (uintptr_t)c, large ? LJT_LJ_TREE_CHUNK : LJT_LJ_MIN_CHUNK) ||
+        ljt_lj_chunk_cinuse(c) || c == m->dv || c == m->top)
         return false;
     size_t size = ljt_lj_chunk_size(c);
     if (large)
@@ -162,8 +164,8 @@ static enum ljt_heap_fault prove_ring(struct ljt_lj_state *m, struct ljt_lj_tree
     do {
         if (sum->chunks >= most || !is_binned(m, c, true, index) || ljt_lj_head_size(c->head) != size ||
             ((uintptr_t)c->fd & (LJT_LJ_ALIGN - 1)) != 0 ||
-            !in_segments(m, (uintptr_t)c->fd, LJT_LJ_TREE_CHUNK) || c->fd->bk != c ||
-            c->index != index || (c != node && (c->parent != NULL || c->child[0] != NULL || c->child[1] != NULL)))
+            !in_segments(m, (uintptr_t)c->fd, LJT_LJ_TREE_CHUNK) || c->fd->bk != c || c->index != index ||
+            (c != node && (c->parent != NULL || c->child[0] != NULL || c->child[1] != NULL)))
             return LJT_HEAP_BAD_BIN;
         sum->chunks++;
         sum->bytes += size;
@@ -173,7 +175,8 @@ static enum ljt_heap_fault prove_ring(struct ljt_lj_state *m, struct ljt_lj_tree
 }
 
 /* Walks a bin's tree in depth-first order by the parent links, so that depth costs no stack. */
-static enum ljt_heap_fault prove_tree(struct ljt_lj_state *m, unsigned index, struct free_sum *sum, size_t most)
+static enum ljt_heap_fault prove_tree(struct ljt_lj_state *m, unsigned index, struct free_sum *sum,
+                                      size_t most)
 {
     struct ljt_lj_tree_chunk *root = m->treebins[index];
     struct ljt_lj_tree_chunk *node = root, *from = NULL;
@@ -286,7 +289,8 @@ struct ljt_lj_tree_chunk *ljt_heap_largest(struct ljt_lj_state *m, size_t limit)
 /* ---- Links: what lj_alloc's insert and unlink do ---- */
 
 /* Puts `to` into the place that `from` has in the tree; NULL empties it. */
-static void replace_in_tree(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *from, struct ljt_lj_tree_chunk *to)
+static void replace_in_tree(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *from,
+                            struct ljt_lj_tree_chunk *to)
 {
     struct ljt_lj_tree_chunk *parent = from->parent;
     if (m->treebins[from->index] == from) {
@@ -403,7 +407,8 @@ static void insert_free(struct ljt_lj_state *m, uintptr_t at, size_t size)
 
 /* ---- Claim and hand-back ---- */
 
-struct ljt_lj_chunk *ljt_heap_claim(struct ljt_lj_state *m, struct ljt_lj_chunk *c, uintptr_t lo, uintptr_t hi)
+struct ljt_lj_chunk *ljt_heap_claim(struct ljt_lj_state *m, struct ljt_lj_chunk *c, uintptr_t lo,
+                                    uintptr_t hi)
 {
     uintptr_t start = (uintptr_t)c;
     uintptr_t end = start + ljt_lj_chunk_size(c);

@@ -25,12 +25,12 @@ typedef void *ljt_alloc_fn(void *ud, void *ptr, size_t osize, size_t nsize);
 /* Why a heap is not what it should be. LJT_HEAP_OK is 0, each other value has a text. */
 enum ljt_heap_fault {
     LJT_HEAP_OK,
-    LJT_HEAP_BAD_SEGMENT,  /* a segment that is not mapped, not aligned, or the list does not end */
-    LJT_HEAP_BAD_CHUNK,    /* size, alignment or end of a chunk */
-    LJT_HEAP_BAD_FLAGS,    /* PINUSE and CINUSE of neighbours, or a foot, disagree */
-    LJT_HEAP_BAD_TOP,      /* top is not where and what it should be */
-    LJT_HEAP_BAD_BIN,      /* a bin's links, sizes or bit */
-    LJT_HEAP_BAD_SUM,      /* the free chunks walked are not those of the bins */
+    LJT_HEAP_BAD_SEGMENT, /* a segment that is not mapped, not aligned, or the list does not end */
+    LJT_HEAP_BAD_CHUNK,   /* size, alignment or end of a chunk */
+    LJT_HEAP_BAD_FLAGS,   /* PINUSE and CINUSE of neighbours, or a foot, disagree */
+    LJT_HEAP_BAD_TOP,     /* top is not where and what it should be */
+    LJT_HEAP_BAD_BIN,     /* a bin's links, sizes or bit */
+    LJT_HEAP_BAD_SUM,     /* the free chunks walked are not those of the bins */
     LJT_HEAP_FAULTS
 };
 
@@ -66,7 +66,8 @@ void ljt_heap_rotate(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *c);
  * chunk's start or at least LJT_LJ_TREE_CHUNK behind it; hi is its end or at least LJT_LJ_MIN_CHUNK before it
  * (top: always below its end). Returns the claimed chunk, in use, of size hi - lo.
  */
-struct ljt_lj_chunk *ljt_heap_claim(struct ljt_lj_state *m, struct ljt_lj_chunk *c, uintptr_t lo, uintptr_t hi);
+struct ljt_lj_chunk *ljt_heap_claim(struct ljt_lj_state *m, struct ljt_lj_chunk *c, uintptr_t lo,
+                                    uintptr_t hi);
 
 /*
  * Gives a claimed chunk back through lj_alloc's own free, which links and merges it. alloc_trim and

@@ -78,14 +78,15 @@ EXPORT void *mremap(void *old_addr, size_t old_len, size_t new_len, int flags, .
     }
     if (new_len < old_len && ljt_config.enable) {
         int saved = errno;
-        ljt_arena_shrinking((uintptr_t)old_addr + new_len, old_len - new_len, (uintptr_t)__builtin_return_address(0));
+        ljt_arena_shrinking((uintptr_t)old_addr + new_len, old_len - new_len,
+                            (uintptr_t)__builtin_return_address(0));
         errno = saved;
     }
-    void *p = ljt_next.mremap != NULL
-                  ? ljt_next.mremap(old_addr, old_len, new_len, flags, new_addr)
-                  : (void *)ljt_kernel_call(SYS_mremap, (long)old_addr, (long)old_len, (long)new_len, flags,
-                                            (long)new_addr, 0);
-    if (p != MAP_FAILED && (old_len >= LJT_LJ_GRANULARITY || new_len >= LJT_LJ_GRANULARITY) && ljt_config.enable) {
+    void *p = ljt_next.mremap != NULL ? ljt_next.mremap(old_addr, old_len, new_len, flags, new_addr)
+                                      : (void *)ljt_kernel_call(SYS_mremap, (long)old_addr, (long)old_len,
+                                                                (long)new_len, flags, (long)new_addr, 0);
+    if (p != MAP_FAILED && (old_len >= LJT_LJ_GRANULARITY || new_len >= LJT_LJ_GRANULARITY) &&
+        ljt_config.enable) {
         int saved = errno;
         ljt_arena_remapped((uintptr_t)old_addr, old_len, new_len, (uintptr_t)__builtin_return_address(0));
         errno = saved;

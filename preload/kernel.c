@@ -33,7 +33,10 @@ long ljt_kernel_call(long number, long a, long b, long c, long d, long e, long f
     register long x3 __asm__("x3") = d;
     register long x4 __asm__("x4") = e;
     register long x5 __asm__("x5") = f;
-    __asm__ volatile("svc 0" : "+r"(result) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+    __asm__ volatile("svc 0"
+                     : "+r"(result)
+                     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+                     : "memory");
 #else
 #error "the system call instruction of this architecture is not known here"
 #endif
@@ -176,8 +179,8 @@ static bool dontneed_zeroes(void)
     if (page == NULL)
         return false;
     *(volatile unsigned char *)page = 1;
-    bool zeroed = ljt_kernel.madvise(page, ljt_page_size, MADV_DONTNEED) == 0 &&
-                  *(volatile unsigned char *)page == 0;
+    bool zeroed =
+        ljt_kernel.madvise(page, ljt_page_size, MADV_DONTNEED) == 0 && *(volatile unsigned char *)page == 0;
     ljt_kernel_free(page, ljt_page_size);
     return zeroed;
 }

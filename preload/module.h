@@ -23,9 +23,9 @@ struct ljt_module {
     _Atomic uintptr_t text_lo, text_hi; /* executable segments; hi is written last */
     bool exports_lua;                   /* its dynamic symbols include lua_newstate */
     bool pinned;
-    char path[256];                     /* as the loader has it; "" is the executable */
-    _Atomic size_t mapped;              /* bytes it has mapped as lj_alloc would: arenas and direct blocks */
-    _Atomic unsigned long map_events;   /* how often that changed: a segment list older than this is stale */
+    char path[256];                   /* as the loader has it; "" is the executable */
+    _Atomic size_t mapped;            /* bytes it has mapped as lj_alloc would: arenas and direct blocks */
+    _Atomic unsigned long map_events; /* how often that changed: a segment list older than this is stale */
 };
 
 extern struct ljt_module ljt_modules[LJT_MODULES];

@@ -54,8 +54,8 @@ static void give_back(struct ljt_arena *a, struct batch *b)
         if (ljt_kernel.madvise(b->run[i].iov_base, b->run[i].iov_len, MADV_DONTNEED) == 0)
             continue;
         static struct ljt_once once;
-        ljt_log_once(&once, LJT_LOG_WARN, "madvise(MADV_DONTNEED) is refused (%s); locked memory stays resident",
-                     strerror(errno));
+        ljt_log_once(&once, LJT_LOG_WARN,
+                     "madvise(MADV_DONTNEED) is refused (%s); locked memory stays resident", strerror(errno));
         uintptr_t lo = (uintptr_t)b->run[i].iov_base;
         ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, lo + b->run[i].iov_len);
         b->run[i].iov_len = 0;

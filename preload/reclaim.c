@@ -39,9 +39,9 @@
 #define WORTH_WAKING ((int64_t)MS / 2)
 
 static struct {
-    int64_t left;    /* ns; may go below 0, then nothing is done until it is above */
-    uint64_t filled; /* when it was last filled */
-    uint64_t cpu;    /* the thread's CPU time then */
+    int64_t left;      /* ns; may go below 0, then nothing is done until it is above */
+    uint64_t filled;   /* when it was last filled */
+    uint64_t cpu;      /* the thread's CPU time then */
     uint64_t mutators; /* what mutators have spent in units, then */
 } budget;
 
@@ -77,8 +77,9 @@ static void budget_update(uint64_t now)
  */
 static uint64_t budget_wait(void)
 {
-    return budget.left > 0 ? 0
-                           : (uint64_t)((double)(WORTH_WAKING - budget.left) * 100.0 / ljt_config.max_cpu_pct);
+    return budget.left > 0
+               ? 0
+               : (uint64_t)((double)(WORTH_WAKING - budget.left) * 100.0 / ljt_config.max_cpu_pct);
 }
 
 /* ---- The thread's state ---- */
@@ -271,7 +272,8 @@ static bool worth_a_look(struct ljt_arena *a, bool silent)
     if (a->gc_width == 0 || a->stats.looks == 0 || (silent && !p->stuck_exact) || ++p->skipped >= LOOK_ANYWAY)
         return true;
     int64_t excess = (int64_t)a->stats.resident - (int64_t)a->stats.live;
-    int64_t stuck = p->stuck; /* part of it is a share of the live chunks: 8 bytes each, and what rounding adds */
+    int64_t stuck =
+        p->stuck; /* part of it is a share of the live chunks: 8 bytes each, and what rounding adds */
     if (a->stats.live < p->stuck_live)
         stuck = (int64_t)((double)stuck * (double)a->stats.live / (double)p->stuck_live);
     uint64_t enough = silent ? ljt_config.min_reclaim / 4 : ljt_config.min_reclaim;
@@ -281,11 +283,12 @@ static bool worth_a_look(struct ljt_arena *a, bool silent)
 static void end_look(struct ljt_arena *a)
 {
     struct ljt_pace *p = &a->pace;
-    size_t left = 0; /* pages that are free and resident: too young, or the ends of slices and the VM's room */
+    size_t left =
+        0; /* pages that are free and resident: too young, or the ends of slices and the VM's room */
     for (unsigned i = 0; i < a->work.segments; i++)
-        left += ljt_shadow_count(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_FREE) | LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT),
-                                 0, a->work.segment[i].base,
-                                 a->work.segment[i].base + a->work.segment[i].size);
+        left += ljt_shadow_count(&a->shadow,
+                                 LJT_SHADOW_BIT(LJT_SHADOW_FREE) | LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT), 0,
+                                 a->work.segment[i].base, a->work.segment[i].base + a->work.segment[i].size);
     a->stats.looks++;
     a->stats.purgeable = (uint64_t)a->work.purgeable << ljt_page_shift;
     uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
@@ -412,7 +415,8 @@ static uint64_t attend(unsigned slot, uint64_t now)
         else
             atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_WAKE, memory_order_seq_cst);
         /* The VM may have moved before it could see WAKE. */
-        if (wish == UINT64_MAX && atomic_load_explicit(&ljt_gates[slot].busy, memory_order_seq_cst) != a->pace.seq)
+        if (wish == UINT64_MAX &&
+            atomic_load_explicit(&ljt_gates[slot].busy, memory_order_seq_cst) != a->pace.seq)
             wish = a->pace.next_look;
     }
     atomic_store_explicit(&current, -1, memory_order_release);
@@ -428,8 +432,9 @@ void ljt_reclaim_fence(void)
     for (unsigned i = 0; i < LJT_GATES; i++) {
         _Atomic uint32_t *word = &ljt_wiped.word[i].want;
         uint32_t want = atomic_load_explicit(word, memory_order_seq_cst);
-        while (want != 0 && !atomic_compare_exchange_weak_explicit(word, &want, want | LJT_WANT_FENCED,
-                                                                   memory_order_seq_cst, memory_order_seq_cst))
+        while (want != 0 &&
+               !atomic_compare_exchange_weak_explicit(word, &want, want | LJT_WANT_FENCED,
+                                                      memory_order_seq_cst, memory_order_seq_cst))
             ;
     }
 }
@@ -441,7 +446,8 @@ static void find_out(void)
     if (!ljt_kernel_facts.membarrier)
         ljt_reclaim_fence();
     if (!ljt_kernel_facts.dontneed_zeroes)
-        ljt_log(LJT_LOG_WARN, "MADV_DONTNEED does not give back zeroed pages here (locked memory? an emulator?); nothing is purged");
+        ljt_log(LJT_LOG_WARN, "MADV_DONTNEED does not give back zeroed pages here (locked memory? an "
+                              "emulator?); nothing is purged");
 }
 
 static void *reclaimer(void *unused)
@@ -453,7 +459,8 @@ static void *reclaimer(void *unused)
     budget.left = BUDGET_DEPTH;
     budget.cpu = ljt_kernel.thread_cpu();
     budget.mutators = mutators_cpu();
-    unsigned first = 0; /* where the next turn starts: an arena that eats the budget must not starve those behind it */
+    unsigned first =
+        0; /* where the next turn starts: an arena that eats the budget must not starve those behind it */
     for (;;) {
         uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire);
         uint64_t now = ljt_kernel.now(), wish = UINT64_MAX;
@@ -504,7 +511,8 @@ static int spawn(void)
 void ljt_reclaim_start(void)
 {
     uint32_t none = LJT_RECLAIMER_NONE;
-    uint32_t dumps = atomic_load_explicit(&dump_request, memory_order_acquire); /* from STARTED on they count */
+    uint32_t dumps =
+        atomic_load_explicit(&dump_request, memory_order_acquire); /* from STARTED on they count */
     if (!atomic_compare_exchange_strong_explicit(&ljt_wiped.reclaimer, &none, LJT_RECLAIMER_STARTED,
                                                  memory_order_acq_rel, memory_order_relaxed))
         return;

@@ -207,7 +207,8 @@ static inline uint64_t match_word(const struct match *m, const struct span *s, s
     return bits;
 }
 
-size_t ljt_shadow_count(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo, uintptr_t hi)
+size_t ljt_shadow_count(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo,
+                        uintptr_t hi)
 {
     size_t count = 0;
     while (lo < hi) {
@@ -220,8 +221,8 @@ size_t ljt_shadow_count(const struct ljt_shadow *sh, unsigned mask, unsigned wit
     return count;
 }
 
-bool ljt_shadow_first(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo, uintptr_t hi,
-                      uintptr_t *page)
+bool ljt_shadow_first(const struct ljt_shadow *sh, unsigned mask, unsigned without, uintptr_t lo,
+                      uintptr_t hi, uintptr_t *page)
 {
     while (lo < hi) {
         struct span s = span_at(sh, lo, hi, true);
@@ -282,7 +283,8 @@ void ljt_shadow_refresh(struct ljt_shadow *sh, uintptr_t lo, uintptr_t hi, struc
 {
     unsigned char vec[VECTOR];
     while (lo < hi) {
-        uintptr_t end = hi - lo > (uintptr_t)VECTOR << ljt_page_shift ? lo + ((uintptr_t)VECTOR << ljt_page_shift) : hi;
+        uintptr_t end =
+            hi - lo > (uintptr_t)VECTOR << ljt_page_shift ? lo + ((uintptr_t)VECTOR << ljt_page_shift) : hi;
         struct span s = span_at(sh, lo, end, true);
         /* Where mincore fails the range was unmapped meanwhile: its chunks are gone, the old bits do no harm. */
         if (s.leaf != NULL && ljt_kernel.mincore((void *)s.lo, s.hi - s.lo, vec) == 0)

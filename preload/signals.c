@@ -29,7 +29,9 @@ static void note_without_reclaimer(void)
     struct ljt_text t = LJT_TEXT(line);
     ljt_text_string(&t, "ljtrim: pid ");
     ljt_text_unsigned(&t, (uint64_t)getpid());
-    ljt_text_string(&t, ": no heap of LuaJIT's own allocator has grown to 2 MiB; a program's own allocator is left alone\n");
+    ljt_text_string(
+        &t,
+        ": no heap of LuaJIT's own allocator has grown to 2 MiB; a program's own allocator is left alone\n");
     ljt_log_signal(line);
 }
 
@@ -54,7 +56,8 @@ static void install(const struct sigaction *h)
 {
     struct sigaction ours = {.sa_sigaction = on_signal, .sa_mask = h->sa_mask};
     bool handles = (h->sa_flags & SA_SIGINFO) || (h->sa_handler != SIG_DFL && h->sa_handler != SIG_IGN);
-    ours.sa_flags = SA_SIGINFO | (handles ? h->sa_flags & (SA_RESTART | SA_ONSTACK | SA_NODEFER) : SA_RESTART);
+    ours.sa_flags =
+        SA_SIGINFO | (handles ? h->sa_flags & (SA_RESTART | SA_ONSTACK | SA_NODEFER) : SA_RESTART);
     ljt_next.sigaction(ljt_config.signo, &ours, NULL);
 }
 

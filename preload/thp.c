@@ -25,7 +25,8 @@ void ljt_thp_init(void)
         return;
     char text[64] = "";
     /* syscall(): open and read are cancellation points, and this is the mutator's thread, inside the gate. */
-    long fd = syscall(SYS_openat, AT_FDCWD, "/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
+    long fd =
+        syscall(SYS_openat, AT_FDCWD, "/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return;
     long n = syscall(SYS_read, fd, text, sizeof(text) - 1);

@@ -86,8 +86,8 @@ static bool room_elsewhere(struct ljt_lj_state *m, const struct ljt_lj_chunk *c,
  *     | header | low, free | header |      window        | header | high, free (or the new top) |
  *                           64 bytes ^ lo (a page)      hi ^ (a page)
  */
-static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t end, uintptr_t lo, uintptr_t hi,
-                        unsigned mask, struct allowance *left)
+static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t end, uintptr_t lo,
+                        uintptr_t hi, unsigned mask, struct allowance *left)
 {
     struct ljt_work *w = &a->work;
     uintptr_t below = hi;
@@ -109,13 +109,15 @@ static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t e
         }
         uintptr_t from = window_lo == lo ? (uintptr_t)c : window_lo - LJT_LJ_TREE_CHUNK;
         claim(a, c, from, window_hi == hi ? end : window_hi, window_lo, window_hi);
-        w->claimed_bytes = w->claim_bytes; /* one slice a batch: what remains of the chunk merges before the next */
+        w->claimed_bytes =
+            w->claim_bytes; /* one slice a batch: what remains of the chunk merges before the next */
         return true;
     }
 }
 
 /* Marks the chunk's whole pages. True if it was claimed, or its slicing is not at its end. */
-static bool visit(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, struct allowance *left, bool *seen)
+static bool visit(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, struct allowance *left,
+                  bool *seen)
 {
     struct ljt_work *w = &a->work;
     uintptr_t lo, hi;
@@ -268,7 +270,8 @@ uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     }
     uint64_t took = ljt_kernel.now() - start;
     ljt_histogram_bump(&a->stats.units[by], 1);
-    if (by == LJT_UNIT_BY_MUTATOR) /* what is longer was not spent here: the thread had no processor, or was stopped */
+    if (by ==
+        LJT_UNIT_BY_MUTATOR) /* what is longer was not spent here: the thread had no processor, or was stopped */
         ljt_histogram_bump(&a->stats.unit_cpu, took < UNIT_CPU_MAX ? took : UNIT_CPU_MAX);
     if (verifying)
         verify(a);

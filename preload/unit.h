@@ -23,14 +23,14 @@ struct ljt_arena;
 enum ljt_unit_kind { LJT_UNIT_SEGMENTS, LJT_UNIT_LOOK, LJT_UNIT_HAND_BACK };
 enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
 
-#define LJT_LEDGER 64                       /* claims out at a time, at most */
-#define LJT_CLAIM_SHARE 32                  /* and this part of what is mapped, between */
-#define LJT_CLAIM_MIN ((size_t)1 << 20)     /* these two bounds: the VM keeps the rest. A larger chunk is */
-#define LJT_CLAIM_MAX ((size_t)16 << 20)    /* sliced; each slice leaves a page or two behind */
-#define LJT_VM_ROOM ((size_t)132 << 10)     /* always left to the VM in one piece: its largest request fits */
-#define LJT_WINDOW_PAGES 8                  /* a slice that frees fewer pages is not worth its two headers */
+#define LJT_LEDGER 64                    /* claims out at a time, at most */
+#define LJT_CLAIM_SHARE 32               /* and this part of what is mapped, between */
+#define LJT_CLAIM_MIN ((size_t)1 << 20)  /* these two bounds: the VM keeps the rest. A larger chunk is */
+#define LJT_CLAIM_MAX ((size_t)16 << 20) /* sliced; each slice leaves a page or two behind */
+#define LJT_VM_ROOM ((size_t)132 << 10)  /* always left to the VM in one piece: its largest request fits */
+#define LJT_WINDOW_PAGES 8               /* a slice that frees fewer pages is not worth its two headers */
 #define LJT_UNIT_VISITS 100
-#define LJT_SEGMENTS 1024                   /* listed at most; what is beyond is not purged */
+#define LJT_SEGMENTS 1024 /* listed at most; what is beyond is not purged */
 
 struct ljt_claim {
     struct ljt_lj_chunk *chunk;
@@ -42,8 +42,8 @@ struct ljt_work {
     bool look_done;          /* every chunk has had its visit (claims may still be out) */
 
     /* How to look; written by the reclaimer before the first unit of a look. */
-    bool may_claim; /* else only mark */
-    bool at_sight;  /* decay 0: age does not matter */
+    bool may_claim;     /* else only mark */
+    bool at_sight;      /* decay 0: age does not matter */
     size_t claim_bytes; /* most that may be claimed at a time */
 
     /* Where the look is. */

@@ -17,82 +17,82 @@
 
 __attribute__((noreturn, format(printf, 1, 2), unused)) static void die(const char *format, ...)
 {
-	va_list args;
+    va_list args;
 
-	fprintf(stderr, "host: ");
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	_exit(1);
+    fprintf(stderr, "host: ");
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    _exit(1);
 }
 
 /* splitmix64: the same seed gives the same run on every machine. */
 __attribute__((unused)) static uint64_t random_next(uint64_t *state)
 {
-	uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
 
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
 }
 
 __attribute__((unused)) static uint64_t random_below(uint64_t *state, uint64_t limit)
 {
-	return random_next(state) % limit;
+    return random_next(state) % limit;
 }
 
 __attribute__((unused)) static void sleep_ms(long ms)
 {
-	struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
 
-	while (nanosleep(&pause, &pause) && errno == EINTR)
-		;
+    while (nanosleep(&pause, &pause) && errno == EINTR)
+        ;
 }
 
 /* Reads a field of /proc/self/status, such as "VmSize", in KiB. */
 __attribute__((unused)) static long status_kb(const char *field)
 {
-	char line[256];
-	long value = -1;
-	size_t length = strlen(field);
-	FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    long value = -1;
+    size_t length = strlen(field);
+    FILE *file = fopen("/proc/self/status", "r");
 
-	if (!file)
-		die("no /proc/self/status: %s", strerror(errno));
-	while (fgets(line, sizeof line, file))
-		if (!strncmp(line, field, length) && line[length] == ':')
-			value = strtol(line + length + 1, NULL, 10);
-	fclose(file);
-	return value;
+    if (!file)
+        die("no /proc/self/status: %s", strerror(errno));
+    while (fgets(line, sizeof line, file))
+        if (!strncmp(line, field, length) && line[length] == ':')
+            value = strtol(line + length + 1, NULL, 10);
+    fclose(file);
+    return value;
 }
 
 __attribute__((unused)) static long count_mappings(void)
 {
-	long lines = 0;
-	int c;
-	FILE *file = fopen("/proc/self/maps", "r");
+    long lines = 0;
+    int c;
+    FILE *file = fopen("/proc/self/maps", "r");
 
-	if (!file)
-		die("no /proc/self/maps: %s", strerror(errno));
-	while ((c = getc(file)) != EOF)
-		lines += c == '\n';
-	fclose(file);
-	return lines;
+    if (!file)
+        die("no /proc/self/maps: %s", strerror(errno));
+    while ((c = getc(file)) != EOF)
+        lines += c == '\n';
+    fclose(file);
+    return lines;
 }
 
 /* Waits for a child and dies unless it exited with 0. */
 __attribute__((unused)) static void expect_success_of(pid_t child, const char *what)
 {
-	int status;
+    int status;
 
-	while (waitpid(child, &status, 0) < 0)
-		if (errno != EINTR)
-			die("%s: waitpid: %s", what, strerror(errno));
-	if (WIFSIGNALED(status))
-		die("%s: child was killed by signal %d", what, WTERMSIG(status));
-	if (!WIFEXITED(status) || WEXITSTATUS(status))
-		die("%s: child ended with status %#x", what, (unsigned)status);
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            die("%s: waitpid: %s", what, strerror(errno));
+    if (WIFSIGNALED(status))
+        die("%s: child was killed by signal %d", what, WTERMSIG(status));
+    if (!WIFEXITED(status) || WEXITSTATUS(status))
+        die("%s: child ended with status %#x", what, (unsigned)status);
 }
 
 #endif

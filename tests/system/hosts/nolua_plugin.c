@@ -8,21 +8,21 @@
 
 int main(int argc, char **argv)
 {
-	int (*run)(int, char **);
-	void *plugin;
-	int status;
+    int (*run)(int, char **);
+    void *plugin;
+    int status;
 
-	if (argc < 3)
-		die("usage: nolua_plugin PLUGIN SCRIPT [ARG ...]");
-	plugin = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
-	if (!plugin)
-		die("%s", dlerror());
-	*(void **)&run = dlsym(plugin, "plugin_run");
-	if (!run)
-		die("%s", dlerror());
-	if (dlsym(RTLD_DEFAULT, "lua_newstate"))
-		die("LuaJIT is visible to the whole process: the test shows nothing");
-	status = run(argc - 2, argv + 2);
-	dlclose(plugin);
-	return status;
+    if (argc < 3)
+        die("usage: nolua_plugin PLUGIN SCRIPT [ARG ...]");
+    plugin = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
+    if (!plugin)
+        die("%s", dlerror());
+    *(void **)&run = dlsym(plugin, "plugin_run");
+    if (!run)
+        die("%s", dlerror());
+    if (dlsym(RTLD_DEFAULT, "lua_newstate"))
+        die("LuaJIT is visible to the whole process: the test shows nothing");
+    status = run(argc - 2, argv + 2);
+    dlclose(plugin);
+    return status;
 }

@@ -7,5 +7,5 @@ int plugin_run(int argc, char **argv);
 
 int plugin_run(int argc, char **argv)
 {
-	return run_script(argc, argv);
+    return run_script(argc, argv);
 }

@@ -6,7 +6,7 @@
 
 int main(int argc, char **argv)
 {
-	if (argc < 2)
-		die("usage: run_lua SCRIPT [ARG ...]");
-	return run_script(argc - 1, argv + 1);
+    if (argc < 2)
+        die("usage: run_lua SCRIPT [ARG ...]");
+    return run_script(argc - 1, argv + 1);
 }

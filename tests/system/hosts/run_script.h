@@ -12,21 +12,21 @@
 
 static int run_script(int argc, char **argv)
 {
-	lua_State *L = luaL_newstate();
+    lua_State *L = luaL_newstate();
 
-	if (!L)
-		die("no Lua state");
-	luaL_openlibs(L);
-	lua_createtable(L, argc, 0);
-	for (int i = 0; i < argc; i++) {
-		lua_pushstring(L, argv[i]);
-		lua_rawseti(L, -2, i);
-	}
-	lua_setglobal(L, "arg");
-	if (luaL_dofile(L, argv[0]))
-		die("%s", lua_tostring(L, -1));
-	lua_close(L);
-	return 0;
+    if (!L)
+        die("no Lua state");
+    luaL_openlibs(L);
+    lua_createtable(L, argc, 0);
+    for (int i = 0; i < argc; i++) {
+        lua_pushstring(L, argv[i]);
+        lua_rawseti(L, -2, i);
+    }
+    lua_setglobal(L, "arg");
+    if (luaL_dofile(L, argv[0]))
+        die("%s", lua_tostring(L, -1));
+    lua_close(L);
+    return 0;
 }
 
 #endif
