@@ -291,20 +291,20 @@ static inline __attribute__((always_inline)) void *gate(void *ud, void *ptr, siz
 }
 
 /* 256 functions and the table of them. */
+/* clang-format off */
 #define TRAMPOLINE(n)                                                            \
     static void *trampoline_##n(void *ud, void *ptr, size_t osize, size_t nsize) \
     {                                                                            \
         return gate(ud, ptr, osize, nsize, 0x##n);                               \
     }
-#define ROW(apply, h)                                                                               \
-    apply(h##0) apply(h##1) apply(h##2) apply(h##3) apply(h##4) apply(h##5) apply(h##6) apply(h##7) \
-        apply(h##8) apply(h##9) apply(h##a) apply(h##b) apply(h##c) apply(h##d) apply(h##e) apply(h##f)
-#define ROWS(apply)                                                                                       \
-    ROW(apply, 0)                                                                                         \
-    ROW(apply, 1) ROW(apply, 2) ROW(apply, 3) ROW(apply, 4) ROW(apply, 5) ROW(apply, 6) ROW(apply, 7)     \
-        ROW(apply, 8) ROW(apply, 9) ROW(apply, a) ROW(apply, b) ROW(apply, c) ROW(apply, d) ROW(apply, e) \
-            ROW(apply, f)
+#define ROW(X, h)                                                                \
+    X(h##0) X(h##1) X(h##2) X(h##3) X(h##4) X(h##5) X(h##6) X(h##7)              \
+    X(h##8) X(h##9) X(h##a) X(h##b) X(h##c) X(h##d) X(h##e) X(h##f)
+#define ROWS(X)                                                                  \
+    ROW(X, 0) ROW(X, 1) ROW(X, 2) ROW(X, 3) ROW(X, 4) ROW(X, 5) ROW(X, 6) ROW(X, 7) \
+    ROW(X, 8) ROW(X, 9) ROW(X, a) ROW(X, b) ROW(X, c) ROW(X, d) ROW(X, e) ROW(X, f)
 #define NAME(n) trampoline_##n,
+/* clang-format on */
 
 ROWS(TRAMPOLINE)
 
