@@ -277,6 +277,8 @@ static void refresh_and_compare(unsigned shift)
         }
     }
     ljt_shadow_drop(&sh);
+    free(known);
+    free(present);
 }
 
 Test(shadow, refresh_takes_over_what_the_kernel_says)
@@ -304,6 +306,7 @@ Test(shadow, refresh_asks_for_many_pages_at_a_time)
     cr_expect(found.resident == (2 * LEAF >> 12) - 3);
     cr_expect(mincore_calls <= 20, "%u calls for 128 MiB", mincore_calls);
     ljt_shadow_drop(&sh);
+    free(present);
 }
 
 Test(shadow, refresh_passes_over_what_is_not_mapped_any_more)
@@ -320,6 +323,7 @@ Test(shadow, refresh_passes_over_what_is_not_mapped_any_more)
     cr_expect(found.resident == pages);
     cr_expect(ljt_shadow_count(&sh, RESIDENT, 0, BASE, BASE + 3 * LEAF) == pages);
     ljt_shadow_drop(&sh);
+    free(present);
 }
 
 Test(shadow, refresh_asks_the_real_kernel)
