@@ -449,23 +449,6 @@ Test(unit, lists_all_segments)
         cr_expect(a->work.segment[i].base == s->base && a->work.segment[i].size == s->size);
 }
 
-Test(unit, hands_all_back_at_once_where_asked_to)
-{
-    struct ljt_arena *a = lab_arm(fragmented("unit: all at once"));
-    struct lab_map *before = lab_map(a->m);
-    survey(a);
-    begin(a, true, true);
-    do { /* until one has claimed many chunks */
-        ljt_unit_hand_back_all(a);
-        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
-    } while (a->work.claims < 20 && !a->work.look_done);
-    cr_assert(a->work.claims >= 20);
-    ljt_unit_hand_back_all(a);
-    cr_expect(a->work.claims == 0 && a->work.claimed_bytes == 0);
-    lab_prove(a->m);
-    cr_expect(lab_map_is_still(before, a->m));
-}
-
 Test(unit, does_nothing_where_the_gate_was_taken_away)
 {
     struct ljt_arena *a = lab_arm(fragmented("unit: taken away"));
