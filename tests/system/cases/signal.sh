@@ -23,8 +23,8 @@ test_luajit_dumps_statistics_and_lives() {
 # Nothing of such a host is ours; whoever asks is told so, and the signal does no harm.
 test_host_with_its_own_allocator_is_named() {
 	need_library
-	start "$(host own_allocator)"
-	sleep 0.1
+	start "$(host own_allocator)" 1000
+	wait_for_line 30 ready
 	kill -USR2 "$pid"
 	wait "$pid" || fail "the host ended with status $?"
 	expect_equal "$(grep -c "a program's own allocator is left alone" err)" 1 "lines about it"

@@ -18,7 +18,7 @@ static void *count_and_pass_on(void *data, void *block, size_t old_size, size_t 
     return NULL;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct churn c;
     lua_State *L = lua_newstate(count_and_pass_on, &calls);
@@ -37,6 +37,11 @@ int main(void)
             sleep_ms(5);
         if (lua_getallocf(L, &data) != count_and_pass_on || data != &calls)
             die("the state's allocator was replaced");
+    }
+    if (argc > 1) { /* own_allocator MILLISECONDS: stays for whoever wants to ask it something */
+        printf("ready\n");
+        fflush(stdout);
+        sleep_ms(atoi(argv[1]));
     }
     lua_close(L);
     churn_release(&c);
