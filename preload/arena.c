@@ -9,6 +9,7 @@
 #include "log.h"
 #include "reclaim.h"
 #include "signals.h"
+#include "stats.h"
 #include "thp.h"
 
 struct ljt_arena ljt_arenas[LJT_GATES];
@@ -123,7 +124,7 @@ static bool take_dead(unsigned slot)
 /* Only now: the reclaimer's own counters may still move when the VM has closed. Under the registry lock. */
 static void count_past(struct ljt_arena *a)
 {
-    ljt_arena_count(&ljt_arena_past, &a->stats);
+    ljt_stats_add_counters(&ljt_arena_past, &a->stats);
     memset(&a->stats, 0, sizeof(a->stats));
 }
 
@@ -452,22 +453,6 @@ static void destroy(struct ljt_lj_state *m, struct ljt_module *module)
     }
     atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
     errno = saved;
-}
-
-void ljt_arena_count(struct ljt_arena_stats *sum, const struct ljt_arena_stats *s)
-{
-    sum->purged += s->purged;
-    sum->purge_calls += s->purge_calls;
-    sum->refaults += s->refaults;
-    sum->looks += s->looks;
-    for (int by = 0; by < 2; by++)
-        ljt_histogram_bump(&sum->units[by], atomic_load_explicit(&s->units[by], memory_order_relaxed));
-    sum->withdrawn += s->withdrawn;
-    sum->descheduled += s->descheduled;
-    sum->adoption += s->adoption;
-    sum->crowded += atomic_load_explicit(&s->crowded, memory_order_relaxed);
-    ljt_histogram_merge(&sum->waits, &s->waits);
-    ljt_histogram_merge(&sum->holds, &s->holds);
 }
 
 void ljt_arena_close(unsigned slot)

@@ -35,7 +35,10 @@ enum ljt_arena_state {
     LJT_ARENA_TAKEN
 };
 
-/* Written by whoever runs a unit or by the reclaimer, never by both at once; read by the dump. */
+/*
+ * Written by whoever runs a unit or by the reclaimer, never by both at once; read by stats.c. What is to be told of it
+ * has a line in stats_fields.h.
+ */
 struct ljt_arena_stats {
     uint64_t purged;            /* bytes given back to the kernel since the arena was armed */
     uint64_t purge_calls;       /* system calls that took */
@@ -95,9 +98,6 @@ extern struct ljt_arena ljt_arenas[LJT_GATES];
 
 /* What VMs had counted whose slots are free again. Guarded by the registry lock. */
 extern struct ljt_arena_stats ljt_arena_past;
-
-/* Adds the counters of an arena, not its sizes. */
-void ljt_arena_count(struct ljt_arena_stats *sum, const struct ljt_arena_stats *s);
 
 /* Slots ever used: the reclaimer and the hooks look at no others. */
 extern _Atomic unsigned ljt_arena_slots;

@@ -35,6 +35,8 @@ enum ljt_thp {
     LJT_THP_KEEP  /* leave them alone */
 };
 
+enum ljt_stats_format { LJT_STATS_TEXT, LJT_STATS_JSON, LJT_STATS_PROMETHEUS };
+
 /* Bits of ljt_config.debug. */
 enum {
     LJT_DEBUG_POISON = 1u << 0, /* fill what is claimed, so that a use after free shows */

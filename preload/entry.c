@@ -27,12 +27,9 @@
 #include "reclaim.h"
 #include "signals.h"
 #include "stats.h"
+#include "version.h"
 
 #define EXPORT __attribute__((visibility("default")))
-
-#ifndef LJT_VERSION
-#define LJT_VERSION "0.1.0"
-#endif
 
 EXPORT const char *ljtrim_version(void)
 {

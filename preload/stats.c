@@ -1,5 +1,8 @@
 #include "stats.h"
 
+#include <assert.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "arena.h"
@@ -7,154 +10,208 @@
 #include "kernel.h"
 #include "log.h"
 #include "reclaim.h"
-#include "text.h"
+#include "version.h"
 
-static const char *mode_text(void)
+/* ---- The table ---- */
+
+#define PROCESS LJT_STATS_PROCESS
+#define TOTAL LJT_STATS_TOTAL
+#define ARENA LJT_STATS_ARENA
+#define AT(member) (int)offsetof(struct ljt_arena_stats, member)
+#define COMPUTED LJT_STATS_COMPUTED
+#define FIELD(name, scope, kind, source, text, metric, help) \
+    {#name, scope, LJT_STATS_##kind, source, text, metric, help},
+
+const struct ljt_stats_field ljt_stats_fields[LJT_STATS_FIELDS] = {LJT_STATS_TABLE(FIELD)};
+
+#undef FIELD
+#undef COMPUTED
+#undef AT
+#undef ARENA
+#undef TOTAL
+#undef PROCESS
+
+#define FITS(name, ...) static_assert(sizeof(#name) <= LJT_STATS_NAME_SIZE, "terminated: " #name);
+LJT_STATS_TABLE(FITS)
+#undef FITS
+
+/* ---- Gathering ---- */
+
+/*
+ * A figure that its one writer may be changing with a plain store: whole, as aligned words of 8 bytes are on every
+ * machine that LuaJIT's 64-bit allocator runs on, and no more than a glance, which ThreadSanitizer is not to judge.
+ */
+__attribute__((noinline, no_sanitize_thread)) static uint64_t glance(const void *stats, int offset)
 {
-    switch (ljt_config.mode) {
-    case LJT_MODE_OBSERVE: return "observe (LJTRIM_MODE)";
-    case LJT_MODE_NATIVE: return "native (LJTRIM_MODE)";
-    default: return "native (auto: lj_alloc was recognised)";
+    return *(const volatile uint64_t *)((const char *)stats + offset);
+}
+
+void ljt_stats_add_counters(struct ljt_arena_stats *into, const struct ljt_arena_stats *from)
+{
+    for (unsigned i = 0; i < LJT_STATS_FIELDS; i++) {
+        const struct ljt_stats_field *f = &ljt_stats_fields[i];
+        if (f->source != LJT_STATS_COMPUTED && ljt_stats_is_counter(f->kind))
+            *(uint64_t *)((char *)into + f->source) += glance(from, f->source);
+    }
+    ljt_histogram_merge(&into->waits, &from->waits);
+    ljt_histogram_merge(&into->holds, &from->holds);
+}
+
+static void copy_figures(struct ljt_stats_row *row, const struct ljt_arena_stats *s, bool counters_alone)
+{
+    for (unsigned i = 0; i < LJT_STATS_FIELDS; i++) {
+        const struct ljt_stats_field *f = &ljt_stats_fields[i];
+        if (f->source != LJT_STATS_COMPUTED && (!counters_alone || ljt_stats_is_counter(f->kind)))
+            row->value[i] = glance(s, f->source);
     }
 }
 
-static void size(struct ljt_text *t, const char *name, uint64_t bytes)
+static uint64_t least(uint64_t a, uint64_t b)
 {
-    ljt_text_string(t, name);
-    size_t from = t->len, line = t->len;
-    while (line > 0 && t->buf[line - 1] != '\n')
-        line--;
-    ljt_text_bytes(t, bytes);
-    ljt_text_align_right(t, from, from - line + 9);
+    return a < b ? a : b;
 }
 
-static void quantiles(struct ljt_text *t, const char *name, const struct ljt_histogram *h)
+/* What follows from the sizes. A look and a survey are not of one instant: the parts must not exceed the whole. */
+static void derive(struct ljt_stats_row *row)
 {
-    static const struct {
-        const char *name;
-        unsigned num;
-    } q[] = {{" p50 ", 500}, {" p99 ", 990}, {" p99.9 ", 999}, {" max ", 1000}};
-    ljt_text_string(t, name);
-    ljt_text_unsigned(t, ljt_histogram_count(h));
-    for (unsigned i = 0; i < sizeof(q) / sizeof(q[0]); i++) {
-        ljt_text_string(t, q[i].name);
-        ljt_text_duration(t, ljt_histogram_quantile(h, q[i].num, 1000));
+    uint64_t *v = row->value, mapped = v[LJT_STATS_mapped];
+    v[LJT_STATS_live] = least(v[LJT_STATS_live], mapped);
+    v[LJT_STATS_purgeable] = least(v[LJT_STATS_purgeable], mapped);
+    v[LJT_STATS_free] = mapped - v[LJT_STATS_live];
+    v[LJT_STATS_floor] = mapped - v[LJT_STATS_purgeable];
+    v[LJT_STATS_fragmentation] = mapped > 0 ? (v[LJT_STATS_free] * 1000 + mapped / 2) / mapped : 0;
+}
+
+/* Six figures of a histogram, from `first` on. */
+static void summarize(struct ljt_stats_row *row, unsigned first, const struct ljt_histogram *h)
+{
+    static_assert(LJT_STATS_waits_max_ns - LJT_STATS_waits == 5 &&
+                      LJT_STATS_holds_max_ns - LJT_STATS_holds == 5,
+                  "count, sum, p50, p99, p99.9, max");
+    uint64_t *v = row->value + first;
+    v[0] = ljt_histogram_count(h);
+    v[1] = atomic_load_explicit(&h->sum, memory_order_relaxed);
+    v[2] = ljt_histogram_quantile(h, 500, 1000);
+    v[3] = ljt_histogram_quantile(h, 990, 1000);
+    v[4] = ljt_histogram_quantile(h, 999, 1000);
+    v[5] = ljt_histogram_max(h);
+}
+
+static void gather_arena(struct ljt_stats_row *row, const struct ljt_arena *a)
+{
+    memset(row, 0, sizeof(*row));
+    copy_figures(row, &a->stats, false);
+    row->value[LJT_STATS_address] = (uintptr_t)a->m;
+    row->value[LJT_STATS_gc_bits] = 8 * (uint64_t)a->gc_width;
+    row->value[LJT_STATS_wrapped] = atomic_load_explicit(&a->pace.wrapped, memory_order_relaxed);
+    row->value[LJT_STATS_live] = glance(&a->stats, offsetof(struct ljt_arena_stats, live));
+    row->value[LJT_STATS_purgeable] = glance(&a->stats, offsetof(struct ljt_arena_stats, purgeable));
+    derive(row);
+}
+
+static void add_sizes(struct ljt_stats_row *total, const struct ljt_stats_row *row)
+{
+    for (unsigned i = 0; i < LJT_STATS_FIELDS; i++)
+        if ((ljt_stats_fields[i].scope & LJT_STATS_TOTAL) && !ljt_stats_is_counter(ljt_stats_fields[i].kind))
+            total->value[i] += row->value[i];
+}
+
+static void gather_process(struct ljt_stats_snapshot *s)
+{
+    uint64_t *v = s->total.value, module_mapped = 0;
+    struct timespec t;
+    strncpy(s->version, LJT_VERSION, sizeof(s->version) - 1);
+    for (unsigned i = 0; i < LJT_MODULES; i++)
+        module_mapped += atomic_load_explicit(&ljt_modules[i].mapped, memory_order_relaxed);
+    v[LJT_STATS_direct] = module_mapped - least(v[LJT_STATS_mapped], module_mapped);
+    clock_gettime(CLOCK_REALTIME, &t);
+    v[LJT_STATS_time_unix_ms] = (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+    v[LJT_STATS_pid] = (uint64_t)getpid();
+    v[LJT_STATS_mode] = ljt_config.mode;
+    v[LJT_STATS_membarrier] = ljt_kernel_facts.membarrier;
+    v[LJT_STATS_reclaimer] = ljt_reclaim_running();
+    v[LJT_STATS_reclaimer_cpu_ns] = ljt_reclaim_cpu();
+}
+
+/* Guarded by ljt_wiped.stats. */
+static struct ljt_stats_snapshot snapshot;
+
+static void gather(struct ljt_stats_snapshot *s)
+{
+    static struct ljt_arena_stats sum; /* of the counters alone */
+    static unsigned char slot_of[LJT_GATES];
+    static_assert(LJT_GATES <= 256, "a slot is a byte");
+    uint64_t lost = 0;
+
+    s->arenas = 0;
+    memset(&s->total, 0, sizeof(s->total));
+    ljt_lock_acquire(&ljt_wiped.registry); /* else a slot may pass to the past between two looks */
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+    memcpy(&sum, &ljt_arena_past, sizeof(sum));
+    for (unsigned i = 0; i < slots; i++) {
+        const struct ljt_arena *a = &ljt_arenas[i];
+        ljt_stats_add_counters(&sum, &a->stats); /* whatever its state: counters never fall */
+        lost += ljt_arena_is(a, LJT_ARENA_LOST);
+        if (!ljt_arena_is(a, LJT_ARENA_ARMED))
+            continue;
+        slot_of[s->arenas] = (unsigned char)i;
+        gather_arena(&s->arena[s->arenas], a);
+        add_sizes(&s->total, &s->arena[s->arenas++]);
     }
-    ljt_text_string(t, "\n");
+    ljt_lock_release(&ljt_wiped.registry);
+
+    copy_figures(&s->total, &sum, true);
+    derive(&s->total);
+    s->total.value[LJT_STATS_arenas] = s->arenas;
+    s->total.value[LJT_STATS_arenas_left_alone] = lost;
+    gather_process(s);
+    memcpy(&s->waits, &sum.waits, sizeof(s->waits));
+    memcpy(&s->holds, &sum.holds, sizeof(s->holds));
+    summarize(&s->total, LJT_STATS_waits, &s->waits);
+    summarize(&s->total, LJT_STATS_holds, &s->holds);
+    for (uint64_t i = 0; i < s->arenas; i++) { /* 3000 loads each: not under the registry lock */
+        summarize(&s->arena[i], LJT_STATS_waits, &ljt_arenas[slot_of[i]].stats.waits);
+        summarize(&s->arena[i], LJT_STATS_holds, &ljt_arenas[slot_of[i]].stats.holds);
+    }
 }
 
-static void sizes(struct ljt_text *t, const struct ljt_arena_stats *s)
+void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, void *arg), void *arg)
 {
-    uint64_t live = s->live < s->mapped ? s->live : s->mapped;
-    uint64_t floor = s->mapped - s->purgeable;
-    size(t, "  mapped   ", s->mapped);
-    size(t, "  live     ", live);
-    size(t, "  free  ", s->mapped - live);
-    ljt_text_string(t, "  fragmentation ");
-    ljt_text_percent(t, s->mapped - live, s->mapped);
-    size(t, "\n  resident ", s->resident);
-    size(t, "  page floor ", floor);
-    size(t, "  purgeable ", s->purgeable);
-    ljt_text_string(t, "\n");
-    size(t, "  purged   ", s->purged);
-    ljt_text_string(t, " in ");
-    ljt_text_unsigned(t, s->purge_calls);
-    size(t, " calls  refaults ", s->refaults);
-    ljt_text_string(t, "\n");
+    ljt_lock_acquire(&ljt_wiped.stats);
+    gather(&snapshot);
+    use(&snapshot, arg);
+    ljt_lock_release(&ljt_wiped.stats);
 }
 
-static void counters(struct ljt_text *t, const struct ljt_arena_stats *s)
+/* ---- Formatting what was gathered ---- */
+
+struct request {
+    enum ljt_stats_format format;
+    char *buf;
+    size_t size, length;
+};
+
+static void format(const struct ljt_stats_snapshot *s, void *arg)
 {
-    ljt_text_string(t, "  looks ");
-    ljt_text_unsigned(t, s->looks);
-    ljt_text_string(t, "  units by the VM ");
-    ljt_text_unsigned(t, s->units[LJT_UNIT_BY_MUTATOR]);
-    ljt_text_string(t, ", by the reclaimer ");
-    ljt_text_unsigned(t, s->units[LJT_UNIT_BY_RECLAIMER]);
-    ljt_text_string(t, "\n  withdrawn ");
-    ljt_text_unsigned(t, s->withdrawn);
-    ljt_text_string(t, "  descheduled ");
-    ljt_text_unsigned(t, s->descheduled);
-    ljt_text_string(t, "  crowded ");
-    ljt_text_unsigned(t, atomic_load_explicit(&s->crowded, memory_order_relaxed));
-    ljt_text_string(t, "  adoption ");
-    ljt_text_duration(t, s->adoption);
-    ljt_text_string(t, "\n");
-    quantiles(t, "  waits ", &s->waits);
-    quantiles(t, "  holds ", &s->holds);
+    struct request *r = arg;
+    r->length = ljt_stats_format_snapshot(s, r->format, r->buf, r->size);
 }
 
-static void arena_dump(struct ljt_text *t, const struct ljt_arena *a)
+size_t ljt_stats_format(enum ljt_stats_format how, char *buf, size_t size)
 {
-    const struct ljt_arena_stats *s = &a->stats;
-    ljt_text_string(t, "arena ");
-    ljt_text_hex(t, (uintptr_t)a->m);
-    ljt_text_string(t, " ");
-    ljt_text_unsigned(t, s->segments);
-    ljt_text_string(t, " segments, gc ");
-    ljt_text_string(t, a->gc_width == 8 ? "64" : a->gc_width == 4 ? "32" : "unknown");
-    ljt_text_string(t, a->pace.wrapped ? ", allocf wrapped by the program\n" : "\n");
-    sizes(t, s);
-    counters(t, s);
+    struct request r = {how, buf, size, 0};
+    ljt_stats_gather(format, &r);
+    return r.length;
 }
 
 void ljt_stats_dump(void)
 {
-    static char buf[16 << 10];
-    static struct ljt_arena_stats sum;
-    struct ljt_text t = LJT_TEXT(buf);
-    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
-    unsigned arenas = 0, lost = 0;
-    uint64_t module_mapped = 0;
-
-    ljt_lock_acquire(&ljt_wiped.registry);
-    sum = ljt_arena_past;
-    ljt_lock_release(&ljt_wiped.registry);
-    for (unsigned i = 0; i < slots; i++) {
-        const struct ljt_arena *a = &ljt_arenas[i];
-        lost += ljt_arena_is(a, LJT_ARENA_LOST);
-        if (ljt_arena_is(a, LJT_ARENA_DEAD)) /* not counted among the past ones yet */
-            ljt_arena_count(&sum, &a->stats);
-        if (!ljt_arena_is(a, LJT_ARENA_ARMED))
-            continue;
-        arenas++;
-        ljt_arena_count(&sum, &a->stats);
-        sum.mapped += a->stats.mapped;
-        sum.resident += a->stats.resident;
-        sum.purgeable += a->stats.purgeable;
-        sum.live += a->stats.live < a->stats.mapped ? a->stats.live : a->stats.mapped;
+    enum { ROOM = 1 << 20 }; /* for LJT_GATES arenas; what is not written to is never there */
+    char *buf = ljt_kernel_alloc(ROOM);
+    if (buf == NULL) {
+        ljt_log(LJT_LOG_WARN, "no memory for the statistics (mmap failed); they are not written");
+        return;
     }
-    for (unsigned i = 0; i < LJT_MODULES; i++)
-        module_mapped += atomic_load_explicit(&ljt_modules[i].mapped, memory_order_relaxed);
-
-    ljt_text_string(&t, "ljtrim: statistics of pid ");
-    ljt_text_unsigned(&t, (uint64_t)getpid());
-    ljt_text_string(&t, "\nmode ");
-    ljt_text_string(&t, mode_text());
-    ljt_text_string(&t, ljt_kernel_facts.membarrier ? "; membarrier" : "; no membarrier, full fences");
-    ljt_text_string(&t, "\ntotal: ");
-    ljt_text_unsigned(&t, arenas);
-    ljt_text_string(&t, arenas == 1 ? " arena" : " arenas");
-    if (lost > 0) {
-        ljt_text_string(&t, ", ");
-        ljt_text_unsigned(&t, lost);
-        ljt_text_string(&t, " left alone");
-    }
-    ljt_text_string(&t, "\n");
-    sizes(&t, &sum);
-    size(&t, "  direct   ", module_mapped > sum.mapped ? module_mapped - sum.mapped : 0);
-    ljt_text_string(&t, "  reclaimer CPU ");
-    ljt_text_duration(&t, ljt_reclaim_cpu());
-    ljt_text_string(&t, "\n");
-    counters(&t, &sum);
-    for (unsigned i = 0; i < slots; i++) {
-        if (!ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED))
-            continue;
-        if (t.len > sizeof(buf) / 2) { /* an arena is far less than the other half */
-            ljt_log_raw(t.buf, t.len);
-            ljt_text_init(&t, buf, sizeof(buf));
-        }
-        arena_dump(&t, &ljt_arenas[i]);
-    }
-    ljt_log_raw(t.buf, t.len);
+    ljt_log_raw(buf, ljt_stats_format(LJT_STATS_TEXT, buf, ROOM));
+    ljt_kernel_free(buf, ROOM);
 }
