@@ -74,7 +74,7 @@ HOST_BINS    := $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%,$(filter-out 
                 $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%.so,$(PLUGINS))
 MAN_PAGES    := $(wildcard docs/*.[1-8])
 FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
-                tests/system/hosts bench))
+                tests/system/hosts bench/tools))
 
 .PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan check-model bench demo \
         format check-format tidy install uninstall clean

@@ -1,17 +1,19 @@
 -- report.lua DIR: reads the samples of all groups in DIR (*.tsv, written by bench/run), writes DIR/benchmarks.csv,
 -- and prints the report in Markdown. What a row claims is decided here, and only here: see verdict().
 
-local statistics = require "statistics"
+local statistics, frontier = require "statistics", require "frontier"
 local dir = arg[1]
 
 local GROUPS = {
   { "memory", "Memory after a peak", "Five seconds after the collector has run, at default settings, measured from "
-    .. "outside by `ljtrim inspect`. All survivors were checked afterwards." },
+    .. "outside by `ljtrim inspect`. Beside: the page floor. All survivors were checked afterwards. The bound is 2% or "
+    .. "1 MiB above the floor, whichever is more; the cache is at work while it is measured, and none is claimed of it." },
   { "waits", "Waits", "Over entries into the gate's slow path, from the library's own histogram. Beside: a thread "
     .. "that only looks at the clock, for the same time, in windows as long as the median wait: what of the tail is "
     .. "the machine's." },
   { "throughput", "Programs that do little but allocate", nil },
   { "instructions", "Instructions", "Counted by callgrind, `luajit -joff`, the VM's thread." },
+  { "frontier", "Resident memory against throughput" },
   { "nginx", "nginx under wrk", nil },
   { "startup", "A process without LuaJIT", nil },
   { "reclaimer", "The reclaimer's processor time", "Beside: a loop of madvise over the very same runs of pages, and "
@@ -111,7 +113,7 @@ local function verdict(r, by_id)
   elseif kind == "never" then
     return "max <= " .. argument, bound_verdict(p.max, b and b.max, bound)
   elseif kind == "floor" then
-    return "5% or 1 MiB", bound_verdict(p.median, nil, math.max(1.05 * b.median, b.median + 1.048576))
+    return "2% or 1 MiB", bound_verdict(p.median, nil, math.max(1.02 * b.median, b.median + 1.048576))
   elseif kind == "beside" and argument:sub(1, 1) == "+" then
     return bound == 0 and "<= beside" or "<= beside " .. argument, bound_verdict(p.max, nil, b.median + bound)
   elseif kind == "beside" then
@@ -153,9 +155,9 @@ local COLUMNS = {
   { "verdict", function(r) return r.verdict end },
 }
 
-local function print_table(rows)
+local function print_table(rows, columns)
   local used = {}
-  for _, column in ipairs(COLUMNS) do
+  for _, column in ipairs(columns or COLUMNS) do
     local cells = {}
     for i, r in ipairs(rows) do
       cells[i] = column[2](r)
@@ -164,7 +166,7 @@ local function print_table(rows)
     cells.title = column[1]
   end
   local head, rule, lines = {}, {}, {}
-  for _, column in ipairs(COLUMNS) do
+  for _, column in ipairs(columns or COLUMNS) do
     if used[column] then
       head[#head + 1], rule[#rule + 1] = column[1], #head == 0 and "---" or "--:"
       for i in ipairs(rows) do lines[i] = (lines[i] or "") .. "| " .. used[column][i] .. " " end
@@ -175,10 +177,32 @@ local function print_table(rows)
   for _, line in ipairs(lines) do print(line .. "|") end
 end
 
+-- Rows that were measured with other allocators, too: a column for each.
+local function print_peers(rows, note)
+  local measured, columns = {}, { COLUMNS[1] }
+  local found = {}
+  for _, r in ipairs(rows) do
+    local any = false
+    for variant in pairs(r.of) do
+      if frontier.is_peer(variant) then any, found[variant] = true, true end
+    end
+    if any then measured[#measured + 1] = r end
+  end
+  for _, variant in ipairs(frontier.ORDER) do
+    if found[variant] or variant == "plain" or variant == "preloaded" then
+      columns[#columns + 1] = { frontier.title(variant), function(r) return r.of[variant] and number(r.of[variant].median) or "" end }
+    end
+  end
+  if #measured > 0 then
+    print("\n" .. note .. "\n")
+    print_table(measured, columns)
+  end
+end
+
 local CSV = "measure,unit,variant,n,median,q1,q3,min,max,ratio_to_plain,ratio_low,ratio_high,bound,verdict\n"
 
 local function write_csv(file, r)
-  for _, variant in ipairs { "plain", "again", "preloaded", "beside" } do
+  for _, variant in ipairs(frontier.ORDER) do
     local s = r.of[variant]
     if s then
       local c = variant == "preloaded" and r.ratio or variant == "again" and r.noise or {}
@@ -241,7 +265,13 @@ for _, g in ipairs(GROUPS) do
       r.bound, r.verdict = verdict(r, by_id)
       write_csv(csv, r)
     end
-    print_table(group)
+    if g[1] == "frontier" then
+      frontier.print(group, number, ratio_cell, print_table)
+      frontier.write_points(group, dir)
+    else
+      print_table(group)
+      print_peers(group, "The same with other allocators behind lua_newstate, once each:")
+    end
     print(("\nLibrary at %s.%s"):format(group.version,
       group.quick and " **Quick run, with small sizes: these are no results.**" or ""))
   end

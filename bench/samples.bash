@@ -6,14 +6,8 @@
 #   again      the same once more, under another label, in the same round: the A/A comparison
 #   preloaded  with the library
 #   beside     what the row is to be held against: page floor, a thread that looks at the clock, bare madvise
+#   others     peers, and other settings of ours (peers.bash)
 # Values of one round make a pair, whatever drifts between rounds.
-
-variants=(plain again preloaded)
-
-# The environment of a variant, for timed and env.
-environment_of() {
-	[ "$1" != preloaded ] || echo "LD_PRELOAD=$library"
-}
 
 # begin_group NAME, end_group: the samples between them replace those of the group's last run, if there are any.
 begin_group() {
@@ -47,7 +41,9 @@ wanted() {
 #   below:V      the median is at most V
 #   tail:V       the same of a p99.9; of under 1000 entries (row .count) it would be their maximum: nothing is claimed
 #   never:V      no value is above V
-#   floor        at most 5% or 1 MiB above what is beside it, whichever is more
+#   floor        at most 2% or 1 MiB above what is beside it, whichever is more
+#   beside:+V    no value is above the median of what is beside it, and V
+#   beside:R     the median is at most R times the median of what is beside it
 row() { printf '%s\t%s\t%s\t%s\n' "$group.$1" "$2" "$3" "$4" >>"$work/rows"; }
 
 # sample ID VARIANT ROUND VALUE
@@ -65,11 +61,13 @@ size() {
 	if [ $quick = yes ]; then echo "$2"; else echo "$1"; fi
 }
 
-# order ROUND: the variants in this round's order; each is first, middle and last equally often.
+# order ROUND [VARIANT ...]: the variants in this round's order; each is first, middle and last equally often.
 order() {
-	local i n=${#variants[@]} turned=()
-	for ((i = 0; i < n; i++)); do turned+=("${variants[(i + $1) % n]}"); done
-	if (($1 / n % 2)); then
+	local i round=$1 all=("${@:2}") turned=()
+	((${#all[@]})) || all=("${variants[@]}")
+	local n=${#all[@]}
+	for ((i = 0; i < n; i++)); do turned+=("${all[(i + round) % n]}"); done
+	if ((round / n % 2)); then
 		for ((i = n - 1; i >= 0; i--)); do echo "${turned[i]}"; done
 	else
 		printf '%s\n' "${turned[@]}"
