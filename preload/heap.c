@@ -1,6 +1,7 @@
 #include "heap.h"
 
 #include "kernel.h"
+#include "links.h"
 
 const char *ljt_heap_fault_text(enum ljt_heap_fault fault)
 {
@@ -286,112 +287,15 @@ struct ljt_lj_tree_chunk *ljt_heap_largest(struct ljt_lj_state *m, size_t limit)
     return found;
 }
 
-/* ---- Links: what lj_alloc's insert and unlink do ---- */
-
-/* Puts `to` into the place that `from` has in the tree; NULL empties it. */
-static void replace_in_tree(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *from,
-                            struct ljt_lj_tree_chunk *to)
-{
-    struct ljt_lj_tree_chunk *parent = from->parent;
-    if (m->treebins[from->index] == from) {
-        m->treebins[from->index] = to;
-        if (to == NULL)
-            m->treemap &= ~((uint32_t)1 << from->index);
-    } else {
-        parent->child[parent->child[1] == from] = to;
-    }
-    if (to == NULL)
-        return;
-    to->parent = parent;
-    for (int i = 0; i < 2; i++) {
-        to->child[i] = from->child[i];
-        if (to->child[i] != NULL)
-            to->child[i]->parent = to;
-    }
-}
-
-/* Cuts off and returns a leaf below `c`, NULL if `c` is one itself. */
-static struct ljt_lj_tree_chunk *take_leaf(struct ljt_lj_tree_chunk *c)
-{
-    struct ljt_lj_tree_chunk **link = NULL;
-    for (struct ljt_lj_tree_chunk *t = c;;) {
-        struct ljt_lj_tree_chunk **down = t->child[1] != NULL ? &t->child[1] : &t->child[0];
-        if (*down == NULL)
-            break;
-        link = down;
-        t = *down;
-    }
-    if (link == NULL)
-        return NULL;
-    struct ljt_lj_tree_chunk *leaf = *link;
-    *link = NULL;
-    return leaf;
-}
-
-static void unlink_tree(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *c)
-{
-    struct ljt_lj_tree_chunk *heir;
-    if (c->bk != c) {
-        heir = c->bk;
-        c->fd->bk = heir;
-        heir->fd = c->fd;
-    } else {
-        heir = take_leaf(c);
-    }
-    if (c->parent != NULL)
-        replace_in_tree(m, c, heir);
-}
+/* ---- Claim and hand-back ---- */
 
 void ljt_heap_rotate(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *c)
 {
     if (c->bk == c || c->parent == NULL)
         return;
-    replace_in_tree(m, c, c->bk);
+    ljt_links_replace(m, c, c->bk);
     c->parent = NULL;
     c->child[0] = c->child[1] = NULL; /* lj_alloc's unlink counts on it: an heir keeps the children it has */
-}
-
-static void insert_small(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
-{
-    unsigned i = ljt_lj_small_index(size);
-    struct ljt_lj_chunk *bin = ljt_lj_smallbin(m, i);
-    struct ljt_lj_chunk *first = bin; /* a bin whose bit is clear has a stale head */
-    if ((m->smallmap >> i & 1) != 0)
-        first = bin->fd;
-    m->smallmap |= (uint32_t)1 << i;
-    bin->fd = c;
-    first->bk = c;
-    c->fd = first;
-    c->bk = bin;
-}
-
-static void insert_tree(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *c, size_t size)
-{
-    unsigned i = ljt_lj_tree_index(size);
-    c->index = i;
-    c->child[0] = c->child[1] = NULL;
-    c->fd = c->bk = c;
-    if ((m->treemap >> i & 1) == 0) {
-        m->treemap |= (uint32_t)1 << i;
-        m->treebins[i] = c;
-        c->parent = (struct ljt_lj_tree_chunk *)&m->treebins[i];
-        return;
-    }
-    struct ljt_lj_tree_chunk *t = m->treebins[i];
-    for (size_t bits = size << ljt_lj_tree_leftshift(i); ljt_lj_head_size(t->head) != size; bits <<= 1) {
-        struct ljt_lj_tree_chunk **down = &t->child[bits >> 63];
-        if (*down == NULL) {
-            *down = c;
-            c->parent = t;
-            return;
-        }
-        t = *down;
-    }
-    struct ljt_lj_tree_chunk *after = t->fd;
-    t->fd = after->bk = c;
-    c->fd = after;
-    c->bk = t;
-    c->parent = NULL;
 }
 
 static void insert_free(struct ljt_lj_state *m, uintptr_t at, size_t size)
@@ -399,13 +303,8 @@ static void insert_free(struct ljt_lj_state *m, uintptr_t at, size_t size)
     struct ljt_lj_chunk *c = (struct ljt_lj_chunk *)at;
     c->head = size | LJT_LJ_PINUSE;
     ljt_lj_chunk_at(c, size)->prev_foot = size;
-    if (size < LJT_LJ_MIN_LARGE)
-        insert_small(m, c, size);
-    else
-        insert_tree(m, (struct ljt_lj_tree_chunk *)c, size);
+    ljt_links_insert(m, c, size, true);
 }
-
-/* ---- Claim and hand-back ---- */
 
 struct ljt_lj_chunk *ljt_heap_claim(struct ljt_lj_state *m, struct ljt_lj_chunk *c, uintptr_t lo,
                                     uintptr_t hi)
@@ -423,7 +322,7 @@ struct ljt_lj_chunk *ljt_heap_claim(struct ljt_lj_state *m, struct ljt_lj_chunk 
             m->dv = NULL;
             m->dvsize = 0;
         } else {
-            unlink_tree(m, (struct ljt_lj_tree_chunk *)c);
+            ljt_links_remove_large(m, (struct ljt_lj_tree_chunk *)c);
         }
         if (hi == end)
             ljt_lj_chunk_at(c, end - start)->head |= LJT_LJ_PINUSE;

@@ -62,6 +62,11 @@ static int sys_munmap(void *addr, size_t len)
     return (int)CALL(SYS_munmap, addr, len);
 }
 
+static void *sys_mremap(void *addr, size_t old_len, size_t new_len, int flags)
+{
+    return (void *)CALL(SYS_mremap, addr, old_len, new_len, flags);
+}
+
 static int sys_madvise(void *addr, size_t len, int advice)
 {
     return (int)CALL(SYS_madvise, addr, len, advice);
@@ -140,6 +145,7 @@ static void sys_futex_wake(const volatile void *word, int waiters)
 struct ljt_kernel ljt_kernel = {
     .mmap = sys_mmap,
     .munmap = sys_munmap,
+    .mremap = sys_mremap,
     .madvise = sys_madvise,
     .process_madvise = sys_process_madvise,
     .mincore = sys_mincore,

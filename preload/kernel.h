@@ -19,6 +19,7 @@
 struct ljt_kernel {
     void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
     int (*munmap)(void *addr, size_t len);
+    void *(*mremap)(void *addr, size_t old_len, size_t new_len, int flags); /* no MREMAP_FIXED */
     int (*madvise)(void *addr, size_t len, int advice);
     /* madvise on several ranges of this process; the bytes advised, or -1. Atomic for nobody: may end early. */
     ssize_t (*process_madvise)(const struct iovec *ranges, size_t count, int advice);

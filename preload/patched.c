@@ -1,0 +1,571 @@
+#include "patched.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernel.h"
+#include "links.h"
+
+/* A GC64 VM keeps 47 bits of a pointer. */
+#define ADDRESSES ((uintptr_t)1 << 47)
+
+/* A new segment is this part of what there is, so that an arena of any size has few; between these bounds. */
+#define SEGMENT_SHARE 16
+#define SEGMENT_MIN LJT_LJ_GRANULARITY
+#define SEGMENT_MAX ((size_t)16 << 20)
+
+/* Requests from here on fail, whatever there is: far from where sums would wrap around. */
+#define REQUEST_MAX ((size_t)1 << 47)
+
+/* May the kernel move a mapping? Not where the new place may be out of reach: this one takes no hint. */
+#if defined(__x86_64__)
+#define MOVES MREMAP_MAYMOVE
+#else
+#define MOVES 0
+#endif
+
+/* How many chunks on a list are passed over in search of one below the line. */
+#define PATIENCE 4
+
+static inline struct ljt_patched *patched(const struct ljt_lj_state *m)
+{
+    return (struct ljt_patched *)m->smallbins[1];
+}
+
+static inline bool is_low(const struct ljt_lj_state *m, const void *c)
+{
+    return (uintptr_t)c < ljt_patched_line(m);
+}
+
+/* ---- Chunks ---- */
+
+/* The chunk before a free one is always in use. */
+static inline void set_free(struct ljt_lj_chunk *c, size_t size)
+{
+    c->head = size | LJT_LJ_PINUSE;
+    ljt_lj_chunk_at(c, size)->prev_foot = size;
+}
+
+/* A free chunk, off every list, comes into use whole. */
+static inline void *use_whole(struct ljt_lj_chunk *c, size_t size)
+{
+    c->head = size | LJT_LJ_PINUSE | LJT_LJ_CINUSE;
+    ljt_lj_chunk_at(c, size)->head |= LJT_LJ_PINUSE;
+    return ljt_lj_chunk_to_mem(c);
+}
+
+/* Its first n bytes come into use; what remains is free and on no list yet. */
+static inline struct ljt_lj_chunk *use_first(struct ljt_lj_chunk *c, size_t size, size_t n)
+{
+    struct ljt_lj_chunk *rest = ljt_lj_chunk_at(c, n);
+    c->head = n | LJT_LJ_PINUSE | LJT_LJ_CINUSE;
+    set_free(rest, size - n);
+    return rest;
+}
+
+static inline void insert(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
+{
+    ljt_links_insert(m, c, size, is_low(m, c));
+}
+
+/* The remainder of the last split is used next: what is allocated together lies together. */
+static void replace_dv(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
+{
+    if (m->dvsize != 0)
+        insert(m, m->dv, m->dvsize);
+    m->dv = c;
+    m->dvsize = size;
+}
+
+/* A free chunk, off every list, of which n bytes are wanted; the rest becomes dv. */
+static void *carve(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size, size_t n)
+{
+    if (size - n < LJT_LJ_MIN_CHUNK)
+        return use_whole(c, size);
+    replace_dv(m, use_first(c, size, n), size - n);
+    return ljt_lj_chunk_to_mem(c);
+}
+
+static inline void *carve_dv(struct ljt_lj_state *m, size_t n)
+{
+    struct ljt_lj_chunk *c = m->dv;
+    size_t size = m->dvsize;
+    if (size - n < LJT_LJ_MIN_CHUNK) {
+        m->dv = NULL;
+        m->dvsize = 0;
+        return use_whole(c, size);
+    }
+    m->dv = use_first(c, size, n);
+    m->dvsize = size - n;
+    return ljt_lj_chunk_to_mem(c);
+}
+
+/* n < topsize: the head of what remains always has its place. */
+static inline void *carve_top(struct ljt_lj_state *m, size_t n)
+{
+    struct ljt_lj_chunk *c = m->top;
+    m->top = ljt_lj_chunk_at(c, n);
+    m->topsize -= n;
+    m->top->head = m->topsize | LJT_LJ_PINUSE;
+    c->head = n | LJT_LJ_PINUSE | LJT_LJ_CINUSE;
+    return ljt_lj_chunk_to_mem(c);
+}
+
+/* ---- Memory from the kernel ---- */
+
+static void tell(const struct ljt_lj_state *m, ptrdiff_t bytes)
+{
+    struct ljt_patched *p = patched(m);
+    if (p != NULL && p->mapped != NULL)
+        p->mapped(p, bytes);
+}
+
+static bool is_within_reach(const void *addr, size_t size)
+{
+    return (uintptr_t)addr != 0 && (uintptr_t)addr < ADDRESSES && size <= ADDRESSES - (uintptr_t)addr;
+}
+
+/*
+ * The kernel decides, and on most machines can't decide but well. On those with more than 47 bits it is asked for
+ * places further and further down, until one of them is free.
+ */
+static void *map_within_reach(size_t size)
+{
+    int saved = errno;
+    uintptr_t hint = 0;
+    void *found = NULL;
+    for (unsigned tries = 0; tries < 48 && found == NULL; tries++) {
+        void *p =
+            ljt_kernel.mmap((void *)hint, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+            break;
+        if (is_within_reach(p, size)) {
+            found = p;
+        } else {
+            ljt_kernel.munmap(p, size);
+            hint = (ADDRESSES / 64) * (63 - tries); /* a hint that is taken is passed over by the kernel */
+        }
+    }
+    errno = saved;
+    return found;
+}
+
+static size_t direct_size(size_t n)
+{
+    return ljt_page_up(n + LJT_LJ_MEM_OFFSET + LJT_LJ_DIRECT_FOOT_PAD);
+}
+
+/* The head of a direct chunk, and what stands behind its end so that nothing merges with it. */
+static void *set_direct(struct ljt_lj_chunk *c, size_t offset, size_t mapping)
+{
+    size_t size = mapping - offset - LJT_LJ_DIRECT_FOOT_PAD;
+    c->prev_foot = offset | LJT_LJ_IS_DIRECT;
+    c->head = size | LJT_LJ_CINUSE;
+    ljt_lj_chunk_at(c, size)->head = LJT_LJ_FENCEPOST;
+    ljt_lj_chunk_at(c, size + 8)->head = 0;
+    return ljt_lj_chunk_to_mem(c);
+}
+
+static void *map_direct(struct ljt_lj_state *m, size_t n)
+{
+    size_t mapping = direct_size(n);
+    struct ljt_lj_chunk *c = map_within_reach(mapping);
+    if (c == NULL)
+        return NULL;
+    tell(m, (ptrdiff_t)mapping);
+    return set_direct(c, 0, mapping);
+}
+
+static size_t direct_mapping(const struct ljt_lj_chunk *c, size_t *offset)
+{
+    *offset = c->prev_foot & ~LJT_LJ_IS_DIRECT;
+    return ljt_lj_chunk_size(c) + *offset + LJT_LJ_DIRECT_FOOT_PAD;
+}
+
+static __attribute__((noinline)) void unmap_direct(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
+{
+    int saved = errno;
+    size_t offset;
+    size_t mapping = direct_mapping(c, &offset);
+    if (ljt_kernel.munmap((void *)((uintptr_t)c - offset), mapping) == 0)
+        tell(m, -(ptrdiff_t)mapping);
+    errno = saved;
+}
+
+/* A direct block of another size, or NULL: then it is copied. One that is large enough stays if it is not too large. */
+static void *resize_direct(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t n)
+{
+    size_t size = ljt_lj_chunk_size(c), offset;
+    if (n < LJT_LJ_MIN_LARGE)
+        return NULL;
+    if (size >= n + 8 && size - n <= LJT_LJ_GRANULARITY / 2)
+        return ljt_lj_chunk_to_mem(c);
+    int saved = errno;
+    size_t before = direct_mapping(c, &offset);
+    size_t after = direct_size(n + offset);
+    void *base = ljt_kernel.mremap((void *)((uintptr_t)c - offset), before, after, MOVES);
+    errno = saved;
+    if (base == MAP_FAILED)
+        return NULL;
+    tell(m, (ptrdiff_t)after - (ptrdiff_t)before);
+    return set_direct((struct ljt_lj_chunk *)((uintptr_t)base + offset), offset, after);
+}
+
+/*
+ * Adds a segment, whose one chunk is the new top. The old one's end has room for its record and a row of fenceposts
+ * (LJT_LJ_TOP_FOOT); what was left of the old top is free like any other chunk.
+ */
+static void add_segment(struct ljt_lj_state *m, void *base, size_t size)
+{
+    struct ljt_lj_chunk *rest = m->top;
+    size_t rest_size = m->topsize;
+    struct ljt_lj_chunk *record = ljt_lj_chunk_at(rest, rest_size < LJT_LJ_MIN_CHUNK ? 0 : rest_size);
+    uintptr_t end = (uintptr_t)rest + rest_size + LJT_LJ_TOP_FOOT;
+
+    struct ljt_lj_segment *old = ljt_lj_chunk_to_mem(record);
+    record->head = LJT_LJ_SEGMENT_CHUNK | LJT_LJ_CINUSE | LJT_LJ_PINUSE;
+    for (uintptr_t at = (uintptr_t)record + LJT_LJ_SEGMENT_CHUNK; at + LJT_LJ_MEM_OFFSET <= end; at += 8)
+        ((struct ljt_lj_chunk *)at)->head = LJT_LJ_FENCEPOST;
+    *old = m->seg;
+    m->seg.base = (uintptr_t)base;
+    m->seg.size = size;
+    m->seg.next = old;
+
+    m->top = base;
+    m->topsize = size - LJT_LJ_TOP_FOOT;
+    m->top->head = m->topsize | LJT_LJ_PINUSE;
+    ljt_lj_chunk_next(m->top)->head = LJT_LJ_TOP_FOOT;
+
+    if (record != rest) {
+        record->head &= ~LJT_LJ_PINUSE;
+        set_free(rest, rest_size);
+        insert(m, rest, rest_size);
+    }
+}
+
+static size_t footprint(const struct ljt_lj_state *m)
+{
+    size_t sum = 0;
+    for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next)
+        sum += s->size;
+    return sum;
+}
+
+static size_t round_up(size_t n, size_t unit)
+{
+    return (n + unit - 1) / unit * unit;
+}
+
+/* Nothing that is free fits. A large request gets a mapping of its own, any other a new top. */
+static __attribute__((noinline)) void *grow(struct ljt_lj_state *m, size_t n)
+{
+    void *mem;
+    if (n >= LJT_LJ_MMAP_THRESHOLD && (mem = map_direct(m, n)) != NULL)
+        return mem;
+    size_t least = round_up(n + LJT_LJ_TOP_FOOT + LJT_LJ_ALIGN, SEGMENT_MIN);
+    size_t size = round_up(footprint(m) / SEGMENT_SHARE, SEGMENT_MIN);
+    size = size > SEGMENT_MAX ? SEGMENT_MAX : size;
+    size = size < least ? least : size;
+    void *base = map_within_reach(size);
+    if (base == NULL && size > least)
+        base = map_within_reach(size = least);
+    if (base == NULL)
+        return NULL;
+    tell(m, (ptrdiff_t)size);
+    add_segment(m, base, size);
+    return carve_top(m, n);
+}
+
+/* ---- Allocation ---- */
+
+/* The best fit of all trees for n bytes: NULL if there is none. */
+static struct ljt_lj_tree_chunk *best_fit(const struct ljt_lj_state *m, size_t n)
+{
+    unsigned i = ljt_lj_tree_index(n);
+    struct ljt_lj_tree_chunk *best = NULL, *t = m->treebins[i];
+    size_t waste = -n; /* of the best; what is too small wraps around to more than this, and loses */
+    if (t != NULL) {
+        struct ljt_lj_tree_chunk *larger = NULL; /* the deepest subtree that lies right of the way down */
+        for (size_t bits = n << ljt_lj_tree_leftshift(i); t != NULL; bits <<= 1) {
+            size_t over = ljt_lj_head_size(t->head) - n;
+            if (over < waste) {
+                best = t;
+                if ((waste = over) == 0)
+                    return best;
+            }
+            struct ljt_lj_tree_chunk *right = t->child[1];
+            t = t->child[bits >> 63];
+            if (right != NULL && right != t)
+                larger = right;
+        }
+        t = larger;
+    }
+    if (t == NULL && best == NULL) {
+        uint32_t above = i == 31 ? 0 : m->treemap & (~(uint32_t)0 << (i + 1));
+        if (above == 0)
+            return NULL;
+        t = m->treebins[__builtin_ctz(above)];
+    }
+    for (; t != NULL; t = t->child[t->child[0] == NULL]) {
+        size_t over = ljt_lj_head_size(t->head) - n;
+        if (over < waste) {
+            best = t;
+            waste = over;
+        }
+    }
+    return best;
+}
+
+/* Of equal chunks the one that does not stand in the tree costs less to take out. */
+static struct ljt_lj_chunk *take_large(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *c)
+{
+    ljt_links_remove_large(m, c);
+    return (struct ljt_lj_chunk *)c;
+}
+
+static inline void *take_small(struct ljt_lj_state *m, struct ljt_lj_chunk *c, unsigned i)
+{
+    ljt_links_remove_small(m, c, i);
+    return use_whole(c, (size_t)i << LJT_LJ_SMALLBIN_SHIFT);
+}
+
+static __attribute__((noinline)) void *allocate_large(struct ljt_lj_state *m, size_t n)
+{
+    if (m->treemap != 0) {
+        struct ljt_lj_tree_chunk *t = best_fit(m, n);
+        size_t size = t == NULL ? 0 : ljt_lj_head_size(t->head);
+        if (t != NULL && (m->dvsize < n || size < m->dvsize)) {
+            struct ljt_lj_chunk *c = take_large(m, t);
+            if (size - n < LJT_LJ_MIN_CHUNK)
+                return use_whole(c, size);
+            struct ljt_lj_chunk *rest = use_first(c, size, n);
+            insert(m, rest, size - n);
+            return ljt_lj_chunk_to_mem(c);
+        }
+    }
+    if (n <= m->dvsize)
+        return carve_dv(m, n);
+    if (n < m->topsize)
+        return carve_top(m, n);
+    return grow(m, n);
+}
+
+/* No free chunk has the size of a small request, and dv is too small. */
+static __attribute__((noinline)) void *split_for_small(struct ljt_lj_state *m, size_t n, unsigned i)
+{
+    uint32_t larger = m->smallmap >> i;
+    if (larger != 0) {
+        i += (unsigned)__builtin_ctz(larger);
+        struct ljt_lj_chunk *c = ljt_lj_smallbin(m, i)->fd;
+        ljt_links_remove_small(m, c, i);
+        return carve(m, c, (size_t)i << LJT_LJ_SMALLBIN_SHIFT, n);
+    }
+    if (m->treemap != 0) {
+        struct ljt_lj_tree_chunk *best, *t;
+        best = t = m->treebins[__builtin_ctz(m->treemap)];
+        while ((t = t->child[t->child[0] == NULL]) != NULL)
+            if (ljt_lj_head_size(t->head) < ljt_lj_head_size(best->head))
+                best = t;
+        size_t size = ljt_lj_head_size(best->head);
+        return carve(m, take_large(m, best), size, n);
+    }
+    if (n < m->topsize)
+        return carve_top(m, n);
+    return grow(m, n);
+}
+
+static inline void *allocate(struct ljt_lj_state *m, size_t request)
+{
+    if (request > LJT_LJ_MIN_LARGE - LJT_LJ_CHUNK_OVERHEAD - LJT_LJ_ALIGN)
+        return request > REQUEST_MAX ? NULL : allocate_large(m, ljt_lj_request_size(request));
+    size_t n = ljt_lj_request_size(request);
+    unsigned i = ljt_lj_small_index(n);
+    uint32_t fits = m->smallmap >> i;
+    if ((fits & 3) != 0) { /* this size, or the next: 8 bytes more are no chunk */
+        i += (unsigned)~fits & 1;
+        return take_small(m, ljt_lj_smallbin(m, i)->fd, i);
+    }
+    if (n <= m->dvsize)
+        return carve_dv(m, n);
+    return split_for_small(m, n, i);
+}
+
+/* ---- Freeing ---- */
+
+static inline void release(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
+{
+    size_t size = ljt_lj_chunk_size(c);
+    struct ljt_lj_chunk *next = ljt_lj_chunk_at(c, size);
+    if (!ljt_lj_chunk_pinuse(c)) {
+        size_t before = c->prev_foot;
+        if ((before & LJT_LJ_IS_DIRECT) != 0) {
+            unmap_direct(m, c);
+            return;
+        }
+        c = (struct ljt_lj_chunk *)((uintptr_t)c - before);
+        size += before;
+        if (c != m->dv)
+            ljt_links_remove(m, c, before);
+    }
+    if (ljt_lj_chunk_cinuse(next)) {
+        next->head &= ~LJT_LJ_PINUSE;
+    } else if (next == m->top) {
+        if (c == m->dv) {
+            m->dv = NULL;
+            m->dvsize = 0;
+        }
+        m->top = c;
+        m->topsize += size;
+        c->head = m->topsize | LJT_LJ_PINUSE;
+        return;
+    } else if (next == m->dv) { /* then c is not: two free chunks are never neighbours */
+        m->dv = c;
+        m->dvsize += size;
+        set_free(c, m->dvsize);
+        return;
+    } else {
+        size_t after = ljt_lj_chunk_size(next);
+        ljt_links_remove(m, next, after);
+        size += after;
+    }
+    set_free(c, size);
+    if (c == m->dv)
+        m->dvsize = size;
+    else
+        insert(m, c, size);
+}
+
+/* ---- Resizing ---- */
+
+/* A chunk in use of `size` bytes keeps n of them; the end is freed if it makes a chunk. */
+static void cut(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size, size_t n)
+{
+    if (size - n < LJT_LJ_MIN_CHUNK)
+        return;
+    struct ljt_lj_chunk *rest = ljt_lj_chunk_at(c, n);
+    c->head = n | (c->head & LJT_LJ_PINUSE) | LJT_LJ_CINUSE;
+    rest->head = (size - n) | LJT_LJ_PINUSE | LJT_LJ_CINUSE;
+    ljt_lj_chunk_at(rest, size - n)->head |= LJT_LJ_PINUSE;
+    release(m, rest);
+}
+
+/* Makes a chunk in use larger where it is, into what is free behind it. */
+static bool extend(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size, size_t n)
+{
+    struct ljt_lj_chunk *next = ljt_lj_chunk_at(c, size);
+    if (ljt_lj_chunk_cinuse(next))
+        return false;
+    size_t pinuse = c->head & LJT_LJ_PINUSE;
+    if (next == m->top) {
+        if (size + m->topsize <= n)
+            return false;
+        m->topsize -= n - size;
+        m->top = ljt_lj_chunk_at(c, n);
+        m->top->head = m->topsize | LJT_LJ_PINUSE;
+        c->head = n | pinuse | LJT_LJ_CINUSE;
+        return true;
+    }
+    size_t more = ljt_lj_chunk_size(next);
+    if (size + more < n)
+        return false;
+    if (next == m->dv) {
+        m->dv = NULL;
+        m->dvsize = 0;
+    } else {
+        ljt_links_remove(m, next, more);
+    }
+    c->head = (size + more) | pinuse | LJT_LJ_CINUSE;
+    ljt_lj_chunk_at(c, size + more)->head |= LJT_LJ_PINUSE;
+    cut(m, c, size + more, n);
+    return true;
+}
+
+static void *resize(struct ljt_lj_state *m, void *mem, size_t request)
+{
+    if (request > REQUEST_MAX)
+        return NULL;
+    struct ljt_lj_chunk *c = ljt_lj_mem_to_chunk(mem);
+    size_t n = ljt_lj_request_size(request), size = ljt_lj_chunk_size(c);
+    size_t room = size - LJT_LJ_CHUNK_OVERHEAD; /* what of it the VM may have filled */
+    if (ljt_lj_chunk_is_direct(c)) {
+        void *same = resize_direct(m, c, n);
+        if (same != NULL)
+            return same;
+        room = size - LJT_LJ_MEM_OFFSET;
+    } else if (n <= size) {
+        cut(m, c, size, n);
+        return mem;
+    } else if (extend(m, c, size, n)) {
+        return mem;
+    }
+    void *copy = allocate(m, request);
+    if (copy == NULL)
+        return NULL;
+    memcpy(copy, mem, room < request ? room : request);
+    release(m, c);
+    return copy;
+}
+
+void *ljt_patched_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    (void)osize;
+    if (nsize == 0) {
+        if (ptr != NULL)
+            release(ud, ljt_lj_mem_to_chunk(ptr));
+        return NULL;
+    }
+    return ptr == NULL ? allocate(ud, nsize) : resize(ud, ptr, nsize);
+}
+
+/* ---- Life ---- */
+
+void ljt_patched_enter(struct ljt_lj_state *m, struct ljt_patched *p)
+{
+    m->smallbins[1] = (struct ljt_lj_chunk *)p;
+    ljt_patched_draw_line(m, LJT_PATCHED_NO_LINE);
+}
+
+void ljt_patched_leave(struct ljt_lj_state *m)
+{
+    m->smallbins[0] = m->smallbins[1] = NULL;
+    m->trim_check = LJT_LJ_TRIM_THRESHOLD;
+    m->release_checks = LJT_LJ_MAX_RELEASE_CHECK_RATE;
+}
+
+struct ljt_lj_state *ljt_patched_create(struct ljt_patched *p)
+{
+    struct ljt_lj_chunk *first = map_within_reach(SEGMENT_MIN);
+    if (first == NULL)
+        return NULL;
+    struct ljt_lj_state *m = ljt_lj_chunk_to_mem(first);
+    first->head = LJT_LJ_STATE_CHUNK | LJT_LJ_CINUSE | LJT_LJ_PINUSE;
+    m->seg.base = (uintptr_t)first;
+    m->seg.size = SEGMENT_MIN;
+    for (unsigned i = 0; i < LJT_LJ_SMALLBINS; i++) {
+        struct ljt_lj_chunk *bin = ljt_lj_smallbin(m, i);
+        bin->fd = bin->bk = bin;
+    }
+    m->top = ljt_lj_chunk_next(first);
+    m->topsize = SEGMENT_MIN - LJT_LJ_STATE_CHUNK - LJT_LJ_TOP_FOOT;
+    m->top->head = m->topsize | LJT_LJ_PINUSE;
+    ljt_lj_chunk_next(m->top)->head = LJT_LJ_TOP_FOOT;
+    ljt_patched_leave(m); /* its other fields as lj_alloc would have them */
+    ljt_patched_enter(m, p);
+    tell(m, (ptrdiff_t)SEGMENT_MIN);
+    return m;
+}
+
+void ljt_patched_destroy(struct ljt_lj_state *m)
+{
+    int saved = errno;
+    struct ljt_patched *p = patched(m);
+    for (struct ljt_lj_segment *s = &m->seg; s != NULL;) {
+        void *base = (void *)s->base; /* the record lies in what goes */
+        size_t size = s->size;
+        s = s->next;
+        if (ljt_kernel.munmap(base, size) == 0 && p != NULL && p->mapped != NULL)
+            p->mapped(p, -(ptrdiff_t)size);
+    }
+    errno = saved;
+}
