@@ -89,7 +89,10 @@ struct ljt_arena {
         unsigned skipped;       /* chances to look since the last one */
         uint64_t look_started;
         uint64_t claimed_in_look;
-        unsigned long map_events;     /* the module's, when the segments were listed */
+        uint32_t trim, trimmed;   /* of control.c: the trim that it takes part in; the last that was done */
+        unsigned trim_looks;      /* looks that it has taken */
+        uint32_t changes;         /* of options, that its pace has followed */
+        unsigned long map_events; /* the module's, when the segments were listed */
         unsigned long advised_events; /* the same, when they were advised against huge pages */
     } pace;
 };

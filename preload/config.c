@@ -1,8 +1,10 @@
 #include "config.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/auxv.h>
 
 #include "text.h"
@@ -73,6 +75,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_INTERVAL_MS",
+        .runtime = true,
         FIELD(interval_ms),
         NUMBER("milliseconds", 1, 3600000),
         .initial = "1000",
@@ -81,6 +84,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_DECAY_MS",
+        .runtime = true,
         FIELD(decay_ms),
         NUMBER("milliseconds", 0, 3600000),
         .initial = "1000",
@@ -90,6 +94,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_MIN_RECLAIM",
+        .runtime = true,
         FIELD(min_reclaim),
         .kind = LJT_CONFIG_SIZE,
         .min = 0,
@@ -101,6 +106,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_MAX_CPU_PCT",
+        .runtime = true,
         FIELD(max_cpu_pct),
         .kind = LJT_CONFIG_DECIMAL,
         .min = 10000,
@@ -112,6 +118,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_MAX_HOLD_US",
+        .runtime = true,
         FIELD(max_hold_us),
         NUMBER("microseconds", 1, 10000),
         .initial = "20",
@@ -151,6 +158,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_LOG_LEVEL",
+        .runtime = true,
         FIELD(log_level),
         .kind = LJT_CONFIG_WORD,
         .words = log_level_words,
@@ -162,6 +170,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_STATS_AT_EXIT",
+        .runtime = true,
         FIELD(stats_at_exit),
         .kind = LJT_CONFIG_BOOL,
         .initial = "0",
@@ -212,7 +221,9 @@ static bool complain_more(struct complaints *c)
     return false;
 }
 
-static void complain_value(struct complaints *c, const struct ljt_config_option *option, const char *value)
+/* `kept`: the configuration whose value stays; NULL for the default. */
+static void complain_value(struct complaints *c, const struct ljt_config_option *option, const char *value,
+                           const struct ljt_config *kept)
 {
     char buf[LJT_CONFIG_LINE_MAX + 1];
     struct ljt_text line = LJT_TEXT(buf);
@@ -224,8 +235,11 @@ static void complain_value(struct complaints *c, const struct ljt_config_option 
     ljt_text_foreign(&line, value, COMPLAINT_VALUE);
     ljt_text_string(&line, " is not allowed (");
     ljt_text_string(&line, option->allowed);
-    ljt_text_string(&line, "); using ");
-    ljt_text_string(&line, option->initial);
+    ljt_text_string(&line, kept != NULL ? "); keeping " : "); using ");
+    if (kept != NULL)
+        ljt_config_value(option, kept, &line);
+    else
+        ljt_text_string(&line, option->initial);
     c->complain(buf, c->arg);
 }
 
@@ -343,7 +357,7 @@ static void apply(char *const *environment, struct ljt_config *out, struct compl
         } else if ((seen >> i & 1) == 0) {
             seen |= UINT64_C(1) << i;
             if (ljt_config_parse(&ljt_config_options[i], equals + 1, out) != 0)
-                complain_value(c, &ljt_config_options[i], equals + 1);
+                complain_value(c, &ljt_config_options[i], equals + 1, NULL);
         }
     }
 }
@@ -364,6 +378,95 @@ void ljt_config_load(char *const *environment, struct ljt_config *out,
         struct ljt_config again = *out;
         apply(environment, &again, &complaints);
     }
+}
+
+/* ---- At run time ---- */
+
+/* The name as it stands in the table, if it stands there: in upper case, with the prefix. 0 where it is too long. */
+static size_t full_name(const char *name, char *full, size_t size)
+{
+    size_t n = 0;
+
+    if (strncasecmp(name, PREFIX, PREFIX_LENGTH) != 0)
+        for (; n < PREFIX_LENGTH; n++)
+            full[n] = PREFIX[n];
+    for (; *name != 0; n++) {
+        if (n + 1 >= size)
+            return 0;
+        full[n] = upper(*name++);
+    }
+    full[n] = 0;
+    return n;
+}
+
+const struct ljt_config_option *ljt_config_find(const char *name)
+{
+    char full[64];
+    size_t i = find_option(full, full_name(name, full, sizeof(full)));
+    return i < ljt_config_option_count ? &ljt_config_options[i] : NULL;
+}
+
+/* Relaxed: a value means nothing for other memory. */
+static void publish(const struct ljt_config_option *option, const struct ljt_config *from)
+{
+    const void *value = (const char *)from + option->offset;
+    void *field = (char *)&ljt_config + option->offset;
+    switch (option->kind) {
+    case LJT_CONFIG_BOOL:
+    case LJT_CONFIG_WORD:
+    case LJT_CONFIG_FLAGS: {
+        uint32_t word;
+        memcpy(&word, value, sizeof(word));
+        __atomic_store_n((uint32_t *)field, word, __ATOMIC_RELAXED);
+        break;
+    }
+    case LJT_CONFIG_NUMBER:
+    case LJT_CONFIG_SIZE:
+    case LJT_CONFIG_DECIMAL: {
+        uint64_t number;
+        memcpy(&number, value, sizeof(number));
+        __atomic_store_n((uint64_t *)field, number, __ATOMIC_RELAXED);
+        break;
+    }
+    case LJT_CONFIG_SIGNAL:
+    case LJT_CONFIG_PATH: break; /* never at run time */
+    }
+}
+
+static void append_line(const char *line, void *arg)
+{
+    ljt_text_string(arg, line);
+}
+
+int ljt_config_set(const char *name, const char *value, struct ljt_text *error)
+{
+    struct complaints complaints = {.complain = error != NULL ? append_line : NULL, .arg = error};
+    const struct ljt_config_option *option = ljt_config_find(name);
+    struct ljt_config parsed; /* of which one field is used: what the parser writes in place is not atomic */
+
+    if (option == NULL) {
+        char full[64];
+        size_t n = full_name(name, full, sizeof(full));
+        if (n > 0)
+            complain_unknown(&complaints, full, n);
+        else if (error != NULL)
+            ljt_text_string(error, "no variable has so long a name; ignoring it");
+        return -ENOENT;
+    }
+    if (!option->runtime) {
+        if (error != NULL) {
+            ljt_text_string(error, option->name);
+            ljt_text_string(error, " is fixed when the process starts; keeping ");
+            ljt_config_value(option, &ljt_config, error);
+        }
+        return -EPERM;
+    }
+    if (ljt_config_parse(option, value, &parsed) != 0) {
+        complain_value(&complaints, option, value, &ljt_config);
+        return -EINVAL;
+    }
+    publish(option, &parsed);
+    return 0;
 }
 
 int ljt_config_is_secure(void)
@@ -423,4 +526,18 @@ void ljt_config_markdown(struct ljt_text *out)
         ljt_text_string(out, option->help);
         ljt_text_string(out, " |\n");
     }
+    ljt_text_string(out, "\n");
+    size_t from = out->len;
+    ljt_text_string(out, "A running process can change these (`ljtrim_set`, [LUA.md](LUA.md)):");
+    for (size_t i = 0; i < ljt_config_option_count; i++) {
+        const struct ljt_config_option *option = &ljt_config_options[i];
+        if (!option->runtime)
+            continue;
+        bool full = out->len - from > 80;
+        ljt_text_string(out, full ? "\n`" : " `");
+        from = full ? out->len : from;
+        ljt_text_string(out, option->name);
+        ljt_text_string(out, "`");
+    }
+    ljt_text_string(out, ".\n");
 }

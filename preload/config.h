@@ -9,13 +9,15 @@
  * through the argument of ljt_config_load: it runs in a library constructor, before the host is set up. A bad
  * value costs one line and gets the default.
  *
- * Threads: ljt_config is written once, in the constructor, before any other thread of ours exists; read
- * without locks ever after. It is all zero before that, and enable == 0 means "do nothing".
+ * Threads: ljt_config is written in the constructor, before any other thread of ours exists, and read without locks
+ * ever after. What ljt_config_set may change later (the rows marked `runtime`) is _Atomic: each value by itself, no
+ * order between two. It is all zero before the constructor, and enable == 0 means "do nothing".
  * Signals: reading ljt_config is async-signal-safe.
  */
 #ifndef LJT_CONFIG_H
 #define LJT_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -48,17 +50,17 @@ enum { LJT_CONFIG_PATH_SIZE = 1024 }; /* bytes of a path, the terminator include
 struct ljt_config {
     int enable;                          /* LJTRIM_ENABLE: 0 or 1 */
     enum ljt_mode mode;                  /* LJTRIM_MODE */
-    uint64_t interval_ms;                /* LJTRIM_INTERVAL_MS: least time between two looks, 1 to 3600000 */
-    uint64_t decay_ms;                   /* LJTRIM_DECAY_MS: how long a page must be free, 0 to 3600000 */
-    uint64_t min_reclaim;                /* LJTRIM_MIN_RECLAIM: bytes, 0 to 1 TiB */
-    double max_cpu_pct;                  /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
-    uint64_t max_hold_us;                /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
+    _Atomic uint64_t interval_ms;        /* LJTRIM_INTERVAL_MS: least time between two looks, 1 to 3600000 */
+    _Atomic uint64_t decay_ms;           /* LJTRIM_DECAY_MS: how long a page must be free, 0 to 3600000 */
+    _Atomic uint64_t min_reclaim;        /* LJTRIM_MIN_RECLAIM: bytes, 0 to 1 TiB */
+    _Atomic double max_cpu_pct;          /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
+    _Atomic uint64_t max_hold_us;        /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
     enum ljt_thp thp;                    /* LJTRIM_THP */
     int signo;                           /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
     char log_path[LJT_CONFIG_PATH_SIZE]; /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
-    enum ljt_log_level log_level;        /* LJTRIM_LOG_LEVEL */
-    int stats_at_exit;                   /* LJTRIM_STATS_AT_EXIT: 0 or 1 */
-    unsigned debug;                      /* LJTRIM_DEBUG: LJT_DEBUG_ bits */
+    _Atomic(enum ljt_log_level) log_level; /* LJTRIM_LOG_LEVEL */
+    _Atomic int stats_at_exit;             /* LJTRIM_STATS_AT_EXIT: 0 or 1 */
+    unsigned debug;                        /* LJTRIM_DEBUG: LJT_DEBUG_ bits */
 };
 
 extern struct ljt_config ljt_config;
@@ -89,6 +91,7 @@ struct ljt_config_option {
     size_t offset;                       /* of the field in struct ljt_config */
     uint64_t min, max;                   /* NUMBER, SIZE, DECIMAL; inclusive */
     const struct ljt_config_word *words; /* WORD, FLAGS; the last one's word is NULL */
+    bool runtime; /* ljt_config_set may change it: its field is _Atomic, and nobody keeps a copy */
 };
 
 extern const struct ljt_config_option ljt_config_options[];
@@ -118,6 +121,17 @@ int ljt_config_parse(const struct ljt_config_option *option, const char *value, 
 /* Append the value that `config` holds, as one would write it in the environment. */
 void ljt_config_value(const struct ljt_config_option *option, const struct ljt_config *config,
                       struct ljt_text *out);
+
+/*
+ * Change a value of ljt_config while the process runs. `name` is a variable's, "LJTRIM_" and case apart: "decay_ms"
+ * will do. On failure nothing changes, and `error` (may be NULL) gets the line that a bad variable would cost:
+ * -ENOENT for a name that is none, -EINVAL for a value that is not allowed, -EPERM for what is fixed at the start.
+ * Any thread. Async-signal-safe. What a change must set in motion is the caller's business.
+ */
+int ljt_config_set(const char *name, const char *value, struct ljt_text *error);
+
+/* The option of that name, spelled as above, or NULL. */
+const struct ljt_config_option *ljt_config_find(const char *name);
 
 /* 1 where this process runs with raised privileges (AT_SECURE): the caller then ignores the environment. */
 int ljt_config_is_secure(void);

@@ -304,18 +304,22 @@ void ljt_config_value(const struct ljt_config_option *option, const struct ljt_c
                       struct ljt_text *out)
 {
     const void *field = (const char *)config + option->offset;
-    unsigned word;
+    double decimal;
 
-    switch (option->kind) {
-    case LJT_CONFIG_BOOL: ljt_text_signed(out, *(const int *)field); break;
+    switch (option->kind) { /* atomic loads: another thread may be in ljt_config_set */
+    case LJT_CONFIG_BOOL: ljt_text_signed(out, __atomic_load_n((const int *)field, __ATOMIC_RELAXED)); break;
     case LJT_CONFIG_WORD:
     case LJT_CONFIG_FLAGS:
-        memcpy(&word, field, sizeof(word));
-        write_words(option, word, out);
+        write_words(option, __atomic_load_n((const unsigned *)field, __ATOMIC_RELAXED), out);
         break;
-    case LJT_CONFIG_NUMBER: ljt_text_unsigned(out, *(const uint64_t *)field); break;
-    case LJT_CONFIG_SIZE: write_size(*(const uint64_t *)field, out); break;
-    case LJT_CONFIG_DECIMAL: write_decimal(*(const double *)field, out); break;
+    case LJT_CONFIG_NUMBER:
+        ljt_text_unsigned(out, __atomic_load_n((const uint64_t *)field, __ATOMIC_RELAXED));
+        break;
+    case LJT_CONFIG_SIZE: write_size(__atomic_load_n((const uint64_t *)field, __ATOMIC_RELAXED), out); break;
+    case LJT_CONFIG_DECIMAL:
+        __atomic_load((const double *)field, &decimal, __ATOMIC_RELAXED);
+        write_decimal(decimal, out);
+        break;
     case LJT_CONFIG_SIGNAL: write_signal(*(const int *)field, out); break;
     case LJT_CONFIG_PATH: ljt_text_string(out, *(const char *)field ? field : "stderr"); break;
     }

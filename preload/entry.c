@@ -20,29 +20,12 @@
 #include "config.h"
 #include "gate.h"
 #include "kernel.h"
-#include "ljtrim.h"
 #include "log.h"
 #include "module.h"
 #include "next.h"
 #include "reclaim.h"
 #include "signals.h"
 #include "stats.h"
-#include "version.h"
-
-#define EXPORT __attribute__((visibility("default")))
-
-EXPORT const char *ljtrim_version(void)
-{
-    return LJT_VERSION;
-}
-
-EXPORT int ljtrim_dump(void)
-{
-    if (!ljt_reclaim_running())
-        return -1;
-    ljt_reclaim_request_dump();
-    return 0;
-}
 
 static void before_fork(void)
 {

@@ -62,6 +62,7 @@ struct ljt_wiped {
     ljt_lock stats;             /* of stats.c: one gathers at a time */
     _Atomic uint32_t pid;       /* of signals.c: whose memory this is; a vfork child has its parent's */
     _Atomic uint32_t reclaimer; /* of reclaim.c: enum ljt_reclaimer */
+    _Atomic uint32_t trim;      /* of control.c: the trim under way */
     _Atomic uint32_t forking;   /* forks under way; pairs with holding */
     _Atomic uint32_t holding;   /* the reclaimer is in a hold */
 } __attribute__((aligned(65536)));

@@ -101,7 +101,7 @@ static struct {
     /* has_pid and path change in the constructor, before other threads of ours exist. */
     char path[LJT_CONFIG_PATH_SIZE]; /* empty: stderr. Written by ljt_log_open alone */
     bool has_pid;                    /* the path has %p. Likewise */
-    _Atomic int level;               /* the least important level that is written. Likewise */
+    _Atomic int level; /* the least important level that is written. ljt_log_open, ljt_log_set_level */
 
     /*
      * What is open: pid << 32 | (descriptor + 1), or 0. Set by whoever needs the file first, with a
@@ -273,6 +273,11 @@ void ljt_log_open(const struct ljt_config *config)
 }
 
 /* ---- Lines ---- */
+
+void ljt_log_set_level(enum ljt_log_level level)
+{
+    atomic_store_explicit(&file.level, (int)level, memory_order_relaxed);
+}
 
 bool ljt_log_enabled(enum ljt_log_level level)
 {

@@ -32,6 +32,9 @@ enum { LJT_LOG_LINE_MAX = 1024 }; /* bytes of a line, "ljtrim: " and the newline
  */
 void ljt_log_open(const struct ljt_config *config);
 
+/* Another level from now on. Any thread, async-signal-safe. */
+void ljt_log_set_level(enum ljt_log_level level);
+
 /* Whether a line of this level would be written: for callers whose arguments cost something. */
 bool ljt_log_enabled(enum ljt_log_level level);
 

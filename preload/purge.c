@@ -7,6 +7,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "control.h"
 #include "kernel.h"
 #include "log.h"
 
@@ -78,6 +79,7 @@ static void purge_batch(struct ljt_arena *a, struct batch *b)
         ljt_shadow_set(&a->shadow, LJT_SHADOW_PURGED, lo, hi);
         a->stats.purged += (uint64_t)pages << ljt_page_shift;
         a->stats.resident -= (uint64_t)pages << ljt_page_shift;
+        ljt_control_purged(pages << ljt_page_shift);
     }
     b->runs = 0;
     b->bytes = 0;
@@ -85,6 +87,11 @@ static void purge_batch(struct ljt_arena *a, struct batch *b)
 
 static void add_run(struct ljt_arena *a, struct batch *b, uintptr_t lo, uintptr_t hi)
 {
+    size_t left = ljt_control_allowance(a);
+    if (left <= b->bytes)
+        return;
+    if (hi - lo > left - b->bytes)
+        hi = lo + (left - b->bytes);
     b->run[b->runs++] = (struct iovec){(void *)lo, hi - lo};
     b->bytes += hi - lo;
     if (b->runs == BATCH_RUNS || b->bytes >= BATCH_BYTES)

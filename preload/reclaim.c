@@ -9,6 +9,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "control.h"
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
@@ -77,7 +78,7 @@ static void budget_update(uint64_t now)
  */
 static uint64_t budget_wait(void)
 {
-    return budget.left > 0
+    return budget.left > 0 || ljt_control_urgent()
                ? 0
                : (uint64_t)((double)(WORTH_WAKING - budget.left) * 100.0 / ljt_config.max_cpu_pct);
 }
@@ -306,6 +307,17 @@ static void end_look(struct ljt_arena *a)
     p->skipped = 0;
     p->look_seq = p->look_started;
     p->stage = STAGE_IDLE;
+    ljt_control_look_ended(a);
+}
+
+/* Brings the arena's round to where the program wants it. False where that is nowhere. */
+static bool follow_advice(struct ljt_arena *a, uint64_t now)
+{
+    enum ljt_control_advice advice = ljt_control_advise(a, now);
+    if (advice == LJT_CONTROL_GO_ON)
+        return true;
+    a->pace.stage = a->work.claims > 0 ? STAGE_HAND_BACK : STAGE_IDLE;
+    return advice == LJT_CONTROL_AFRESH || a->work.claims > 0;
 }
 
 /* One step of an arena's round. False when there is nothing to do before next_look, or ever (settled). */
@@ -314,6 +326,8 @@ static bool step(struct ljt_arena *a, uint64_t now)
     struct ljt_pace *p = &a->pace;
     uint64_t decay = ljt_config.decay_ms * MS, interval = ljt_config.interval_ms * MS;
     enum outcome outcome = DONE;
+    if (!p->posted && !follow_advice(a, now))
+        return false;
     switch (p->stage) {
     case STAGE_IDLE:
         silence(a, now);
@@ -336,7 +350,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         }
         survey(a);
         p->look_started = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
-        if (!worth_a_look(a, p->look_started == p->look_seq)) {
+        if (!ljt_control_trims(a) && !worth_a_look(a, p->look_started == p->look_seq)) {
             p->settled = p->look_seq == p->look_started;
             p->look_seq = p->look_started;
             p->stage = STAGE_IDLE;
@@ -346,7 +360,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         bool may_claim = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
         if (may_claim)
             ljt_thp_advise(a);
-        ljt_work_begin_look(&a->work, a->stats.mapped, may_claim, decay == 0);
+        ljt_work_begin_look(&a->work, a->stats.mapped, may_claim, decay == 0 || ljt_control_trims(a));
         p->claimed_in_look = 0;
         p->stage = STAGE_LOOK;
         return true;
@@ -409,13 +423,15 @@ static uint64_t attend(unsigned slot, uint64_t now)
         } while (more && now < until && (budget_wait() == 0 || a->pace.stage == STAGE_HAND_BACK) &&
                  ljt_arena_is(a, LJT_ARENA_ARMED));
         if (more) /* posted: nobody came to do it and a hold was not to be had; no hurry then */
-            wish = a->pace.posted ? now + ljt_config.interval_ms * MS : now;
+            wish = a->pace.posted && !ljt_control_urgent() ? now + ljt_config.interval_ms * MS : now;
+        else if (ljt_control_paused())
+            wish = UINT64_MAX;
         else if (!a->pace.settled)
             wish = a->pace.next_look;
         else
             atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_WAKE, memory_order_seq_cst);
         /* The VM may have moved before it could see WAKE. */
-        if (wish == UINT64_MAX &&
+        if (wish == UINT64_MAX && !ljt_control_paused() &&
             atomic_load_explicit(&ljt_gates[slot].busy, memory_order_seq_cst) != a->pace.seq)
             wish = a->pace.next_look;
     }
@@ -475,6 +491,7 @@ static void *reclaimer(void *unused)
             now = ljt_kernel.now();
             pause = budget_wait();
         }
+        ljt_control_report(now);
         __atomic_store_n(&thread_cpu, ljt_kernel.thread_cpu(), __ATOMIC_RELAXED);
         uint32_t asked = atomic_load_explicit(&dump_request, memory_order_acquire);
         if (asked != dumps_done) {

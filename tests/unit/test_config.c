@@ -606,7 +606,7 @@ Test(config, writes_values_in_their_shortest_form)
 
 Test(config, help_names_every_option_in_lines_below_80_columns)
 {
-    static char buf[8192];
+    static char buf[16384];
     struct ljt_text t = LJT_TEXT(buf);
 
     ljt_config_help(&t);
@@ -621,7 +621,7 @@ Test(config, help_names_every_option_in_lines_below_80_columns)
 Test(config, options_page_is_up_to_date)
 {
     static const char path[] = "docs/OPTIONS.md";
-    static char wanted[8192], found[8192];
+    static char wanted[16384], found[16384];
     struct ljt_text t = LJT_TEXT(wanted);
     FILE *f;
 

@@ -1,0 +1,366 @@
+/*
+ * What a program asks for at run time: trim, pause, resume, changed options. Through the public functions, against a
+ * real VM and the real thread. The policy is set so that nothing would happen for an hour by itself.
+ */
+#include "lab.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "ljtrim.h"
+
+#define MS UINT64_C(1000000)
+
+static void set_up(void)
+{
+    lab_init();
+    atomic_store(&ljt_wiped.reclaimer, LJT_RECLAIMER_NONE);
+    ljt_config.interval_ms = ljt_config.decay_ms = 3600000;
+    ljt_config.min_reclaim = 1024 * MIB;
+    ljt_config.max_cpu_pct = 0.01;
+}
+
+TestSuite(control, .init = set_up, .timeout = 120);
+
+static void run(const struct lab_vm *vm, const char *chunk)
+{
+    cr_assert(luaL_dostring(vm->L, chunk) == 0, "%s", lua_tostring(vm->L, -1));
+}
+
+static void pause_ms(long ms)
+{
+    struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&ts, NULL);
+}
+
+static const char *const fill =
+    "keep, gone = {}, {} "
+    "local function piece(i) return ('%d:'):format(i) .. ('x'):rep(200 + i % 57) end "
+    "for i = 1, N do gone[i] = piece(i) if i % 200 == 0 then keep[i / 200] = piece(i) end end "
+    "check = function() for i = 1, N / 200 do assert(keep[i] == piece(i * 200)) end end";
+static const char *const drop = "gone = nil collectgarbage() collectgarbage()";
+
+static void tell_of_mappings(void)
+{
+    ljt_arena_remapped(0, 1 * MIB, 1 * MIB, lab_pc());
+}
+
+/* A VM after its peak: garbage collected, pages free and resident. */
+static struct lab_vm trough(void)
+{
+    struct lab_vm vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    lab_vm_announce(&vm);
+    lua_pushinteger(vm.L, LAB_SLOWNESS == 1 ? 200000 : 40000);
+    lua_setglobal(vm.L, "N");
+    run(&vm, fill);
+    lab_vm_mapped_again(&vm);
+    run(&vm, "check()");
+    cr_assert(lab_arena_of(vm.m) != NULL && ljt_arena_is(lab_arena_of(vm.m), LJT_ARENA_ARMED));
+    run(&vm, drop);
+    tell_of_mappings();
+    return vm;
+}
+
+static size_t resident(const struct lab_vm *vm)
+{
+    return lab_resident_pages(vm->m) * ljt_page_size;
+}
+
+static size_t floor_of(const struct lab_vm *vm)
+{
+    size_t mapped = 0;
+    for (const struct ljt_lj_segment *s = &vm->m->seg; s != NULL; s = s->next)
+        mapped += s->size;
+    return mapped - lab_free_pages(vm->m, NULL, NULL) * ljt_page_size;
+}
+
+static bool falls_below(const struct lab_vm *vm, size_t bytes)
+{
+    for (int i = 0; i < 1000; i++, pause_ms(10))
+        if (resident(vm) < bytes)
+            return true;
+    return false;
+}
+
+static bool at_floor(const struct lab_vm *vm)
+{
+    size_t low = floor_of(vm);
+    return resident(vm) <= low + low / 20 + MIB;
+}
+
+/* ---- Trim ---- */
+
+Test(control, trim_goes_down_to_the_floor_from_the_vms_own_thread)
+{
+    struct lab_vm vm = trough();
+    size_t high = resident(&vm);
+    errno = 12345;
+    int64_t purged = ljtrim_trim(0, 30000, 0);
+    cr_expect(errno == 12345);
+    cr_expect(at_floor(&vm), "%zu of %zu KiB, the floor is %zu", resident(&vm) >> 10, high >> 10,
+              floor_of(&vm) >> 10);
+    cr_expect(purged >= (int64_t)(high - resident(&vm)) && purged <= (int64_t)high, "%lld purged",
+              (long long)purged);
+    cr_expect(lab_arena_of(vm.m)->work.claims == 0);
+    run(&vm, "check()");
+    cr_expect(ljtrim_trim(0, 30000, 0) < (int64_t)MIB, "nothing is left");
+    run(&vm, fill);
+    run(&vm, "check()");
+}
+
+static void *trims(void *result)
+{
+    *(int64_t *)result = ljtrim_trim(0, 30000, 0);
+    return NULL;
+}
+
+Test(control, trim_by_another_thread_while_the_vm_runs)
+{
+    struct lab_vm vm = trough();
+    size_t high = resident(&vm);
+    int64_t purged = -1;
+    pthread_t thread;
+    cr_assert(pthread_create(&thread, NULL, trims, &purged) == 0);
+    while (pthread_tryjoin_np(thread, NULL) != 0)
+        run(&vm, "for i = 1, 500 do local t = {i} end check()");
+    cr_expect(purged > 0 && resident(&vm) < high / 2, "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    run(&vm, "check()");
+}
+
+Test(control, trim_ends_at_its_bytes)
+{
+    struct lab_vm vm = trough();
+    size_t high = resident(&vm), bound = 3 * MIB + 5000;
+    int64_t purged = ljtrim_trim(bound, 30000, 0);
+    cr_expect(purged >= (int64_t)bound && purged <= (int64_t)ljt_page_up(bound), "%lld", (long long)purged);
+    cr_expect(resident(&vm) + (size_t)purged <= high + MIB / 4);
+    pause_ms(50);
+    cr_expect(resident(&vm) + 2 * bound > high, "nor does anything go on behind it");
+    cr_expect(ljtrim_trim(1, 30000, 0) == (int64_t)ljt_page_size);
+    cr_expect(ljtrim_trim(bound, 30000, 0) >= (int64_t)bound, "and it can be had again");
+    run(&vm, "check()");
+}
+
+/* A call that does not end, as a thread without a processor shows it. */
+static void stall(const struct lab_vm *vm, bool stalled)
+{
+    struct ljt_gate *g = &ljt_gates[lab_arena_of(vm->m)->slot];
+    atomic_store(&g->busy, atomic_load(&g->busy) + 1);
+    cr_assert((atomic_load(&g->busy) & 1) == stalled);
+}
+
+Test(control, trim_returns_in_time_though_nothing_can_be_done)
+{
+    struct lab_vm vm = trough();
+    stall(&vm, true);
+    uint64_t start = ljt_kernel.now();
+    cr_expect(ljtrim_trim(0, 50, 0) == 0);
+    uint64_t took = ljt_kernel.now() - start;
+    cr_expect(took >= 50 * MS && took < 1000 * MS, "%llu ms", (unsigned long long)(took / MS));
+    stall(&vm, false);
+    cr_expect(ljtrim_trim(0, 30000, 0) > 0, "the next one is not kept out by the last");
+    cr_expect(at_floor(&vm));
+    run(&vm, "check()");
+}
+
+Test(control, trim_waits_for_its_turn_or_says_that_it_had_none)
+{
+    struct lab_vm vm = trough();
+    int64_t purged = -1;
+    pthread_t thread;
+    stall(&vm, true);
+    cr_assert(pthread_create(&thread, NULL, trims, &purged) == 0);
+    while (atomic_load(&ljt_wiped.trim) == 0)
+        pause_ms(1);
+    cr_expect(ljtrim_trim(0, 30, 0) == -EBUSY);
+    cr_expect(ljtrim_trim(0, 30, LJTRIM_NO_WAIT) == -EBUSY);
+    stall(&vm, false);
+    cr_expect(ljtrim_trim(0, 30000, 0) >= 0);
+    pthread_join(thread, NULL);
+    cr_expect(purged > 0 && at_floor(&vm));
+}
+
+Test(control, trim_in_the_background_returns_at_once)
+{
+    struct lab_vm vm = trough();
+    size_t high = resident(&vm);
+    cr_expect(ljtrim_trim(0, 30000, LJTRIM_NO_WAIT) == 0);
+    cr_expect(falls_below(&vm, high / 4), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    run(&vm, "check()");
+}
+
+Test(control, trim_of_several_vms)
+{
+    struct lab_vm a = trough(), b = trough();
+    cr_expect(ljtrim_trim(0, 30000, 0) > 0);
+    cr_expect(at_floor(&a) && at_floor(&b));
+}
+
+Test(control, trim_refuses_what_makes_no_sense)
+{
+    cr_expect(ljtrim_trim(0, 100, 0) == -ENODEV, "no thread");
+    trough();
+    cr_expect(ljtrim_trim(0, 0, 0) == -EINVAL && ljtrim_trim(0, 60001, 0) == -EINVAL);
+    cr_expect(ljtrim_trim(0, 100, 2) == -EINVAL && ljtrim_trim(0, 0, LJTRIM_NO_WAIT) == -EINVAL);
+    ljt_config.mode = LJT_MODE_OBSERVE;
+    cr_expect(ljtrim_trim(0, 100, 0) == -EPERM);
+}
+
+Test(control, what_comes_after_a_trim_keeps_to_the_policy)
+{
+    struct lab_vm vm = trough();
+    cr_expect(ljtrim_trim(0, 30000, 0) > 0);
+    run(&vm, fill);
+    run(&vm, drop);
+    tell_of_mappings();
+    size_t high = resident(&vm);
+    pause_ms(300);
+    cr_expect(resident(&vm) + MIB > high, "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+}
+
+/* ---- Pause ---- */
+
+static void work_at_sight(void)
+{
+    cr_expect(ljtrim_set("interval_ms", "1", NULL, 0) == 0);
+    cr_expect(ljtrim_set("min_reclaim", "0", NULL, 0) == 0);
+    cr_expect(ljtrim_set("max_cpu_pct", "100", NULL, 0) == 0);
+    cr_expect(ljtrim_set("decay_ms", "0", NULL, 0) == 0);
+}
+
+Test(control, a_paused_library_has_nothing_claimed_and_purges_nothing)
+{
+    struct lab_vm vm = trough();
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    work_at_sight();
+    for (int round = 0; round < 10; round++) {
+        run(&vm, "for i = 1, 100 do local t = {i} end");
+        cr_expect(ljtrim_pause(30000) == 0);
+        cr_assert(ljt_gate_hold(a->slot, 100 * MS));
+        cr_expect(a->work.claims == 0 &&
+                  (atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_REQUEST) == 0);
+        lab_prove(vm.m);
+        ljt_gate_release(a->slot);
+        uint64_t purged = lab_glance(&a->stats.purged), looks = lab_glance(&a->stats.looks);
+        run(&vm, fill);
+        run(&vm, drop);
+        tell_of_mappings();
+        pause_ms(10);
+        cr_expect(lab_glance(&a->stats.purged) == purged && lab_glance(&a->stats.looks) == looks);
+        cr_expect(ljtrim_resume() == 0);
+        pause_ms(round);
+    }
+    cr_expect(falls_below(&vm, 2 * floor_of(&vm) + MIB), "%zu KiB after it goes on", resident(&vm) >> 10);
+    run(&vm, "check()");
+}
+
+Test(control, a_paused_library_sleeps)
+{
+    struct lab_vm vm = trough();
+    work_at_sight();
+    cr_expect(ljtrim_pause(30000) == 0);
+    pause_ms(50);
+    uint64_t cpu = ljt_reclaim_cpu();
+    for (int i = 0; i < 20; i++) {
+        run(&vm, "for i = 1, 100 do local t = {i} end");
+        pause_ms(10);
+    }
+    cr_expect(ljt_reclaim_cpu() - cpu < MS, "%llu us: the VM rings once at most",
+              (unsigned long long)(ljt_reclaim_cpu() - cpu) / 1000);
+}
+
+Test(control, pauses_are_counted)
+{
+    cr_expect(ljtrim_resume() == -EINVAL);
+    cr_expect(ljtrim_pause(0) == 0 && ljt_control_paused(), "without a thread, too");
+    struct lab_vm vm = trough();
+    ljtrim_pause(30000);
+    cr_expect(ljtrim_pause(60001) == -EINVAL);
+    cr_expect(ljtrim_trim(0, 100, 0) == -EAGAIN);
+    size_t high = resident(&vm);
+    work_at_sight();
+    cr_expect(ljtrim_resume() == 1);
+    pause_ms(50);
+    cr_expect(resident(&vm) + MIB > high);
+    cr_expect(ljtrim_resume() == 0 && !ljt_control_paused());
+    cr_expect(falls_below(&vm, high / 4));
+    cr_expect(ljtrim_resume() == -EINVAL);
+}
+
+Test(control, a_pause_that_cant_hand_back_says_so_and_holds)
+{
+    struct lab_vm vm = trough();
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    size_t high = resident(&vm);
+    stall(&vm, true);
+    cr_expect(ljtrim_trim(0, 200, LJTRIM_NO_WAIT) == 0);
+    while ((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_REQUEST) == 0)
+        pause_ms(1);
+    uint64_t start = ljt_kernel.now();
+    cr_expect(ljtrim_pause(20) == -ETIMEDOUT && ljt_kernel.now() - start < 1000 * MS);
+    cr_expect(ljt_control_paused());
+    stall(&vm, false);
+    for (int i = 0; i < 50; i++, pause_ms(2))
+        run(&vm, "for i = 1, 10 do local t = {i} end");
+    cr_expect(ljtrim_pause(30000) == 0, "now it is quiet");
+    cr_expect(a->work.claims == 0 && resident(&vm) + 2 * MIB > high);
+}
+
+/* ---- Options ---- */
+
+Test(control, a_shorter_decay_is_not_waited_for_as_long_as_the_old_one)
+{
+    struct lab_vm vm = trough();
+    size_t high = resident(&vm);
+    pause_ms(100);
+    cr_expect(resident(&vm) + MIB > high);
+    work_at_sight();
+    cr_expect(falls_below(&vm, high / 4), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+}
+
+Test(control, options_are_read_and_written_as_in_the_environment)
+{
+    char buf[64] = "x", error[192] = "x";
+    cr_expect(ljtrim_set("LJTRIM_MIN_RECLAIM", "2048K", error, sizeof(error)) == 0 && error[0] == 0);
+    cr_expect(ljtrim_get("min_reclaim", buf, sizeof(buf)) == 2 && strcmp(buf, "2M") == 0, "%s", buf);
+    cr_expect(ljtrim_get("min_reclaim", NULL, 0) == 2);
+    cr_expect(ljtrim_get("max_cpu_pct", buf, 3) == 4 && strcmp(buf, "0.") == 0, "cut: %s", buf);
+    cr_expect(ljtrim_get("mode", buf, sizeof(buf)) == 4 && strcmp(buf, "auto") == 0);
+    cr_expect(ljtrim_get("no such", buf, sizeof(buf)) == -ENOENT && buf[0] == 0);
+    cr_expect(ljtrim_get(NULL, buf, sizeof(buf)) == -EFAULT);
+    cr_expect(ljtrim_set("decay_ms", "soon", error, sizeof(error)) == -EINVAL);
+    cr_expect(strstr(error, "LJTRIM_DECAY_MS=soon is not allowed (a number of milliseconds") == error, "%s",
+              error);
+    cr_expect(ljtrim_set("decay_ms", "soon", error, 12) == -EINVAL && strlen(error) == 11);
+    cr_expect(ljtrim_set("decay_ms", NULL, error, sizeof(error)) == -EFAULT && error[0] == 0);
+    cr_expect(ljtrim_set(NULL, "1", NULL, 0) == -EFAULT);
+    cr_expect(ljtrim_set("signal", "USR1", error, sizeof(error)) == -EPERM && error[0] != 0);
+}
+
+/* ---- Fork ---- */
+
+Test(control, a_child_inherits_pauses_but_no_trim)
+{
+    struct lab_vm vm = trough();
+    cr_assert(pthread_atfork(NULL, NULL, ljt_gate_fork_child) == 0);
+    stall(&vm, true);
+    cr_assert(ljtrim_trim(0, 30000, LJTRIM_NO_WAIT) == 0);
+    ljtrim_pause(0);
+    stall(&vm, false);
+    pid_t child = fork();
+    if (child == 0) {
+        bool fresh = atomic_load(&ljt_wiped.trim) == 0 && ljtrim_trim(0, 100, 0) == -ENODEV;
+        _exit(fresh && ljt_control_paused() && ljtrim_resume() == 0 ? 0 : 1);
+    }
+    int status = -1;
+    cr_assert(waitpid(child, &status, 0) == child);
+    cr_expect(status == 0 && ljt_control_paused());
+}
