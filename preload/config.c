@@ -35,6 +35,14 @@ static const struct ljt_config_word log_level_words[] = {
     {NULL, 0},
 };
 
+static const struct ljt_config_word stats_format_words[] = {
+    {"auto", LJT_STATS_AUTO},
+    {"text", LJT_STATS_TEXT},
+    {"json", LJT_STATS_JSON},
+    {"prometheus", LJT_STATS_PROMETHEUS},
+    {NULL, 0},
+};
+
 static const struct ljt_config_word debug_words[] = {
     {"poison", LJT_DEBUG_POISON},
     {"verify", LJT_DEBUG_VERIFY},
@@ -169,6 +177,28 @@ const struct ljt_config_option ljt_config_options[] = {
                 "is well.",
     },
     {
+        .name = "LJTRIM_STATS_FORMAT",
+        FIELD(stats_format),
+        .kind = LJT_CONFIG_WORD,
+        .words = stats_format_words,
+        .initial = "auto",
+        .allowed = "auto, text, json or prometheus",
+        .unit = "",
+        .help = "How statistics are written, to the log and to LJTRIM_STATS_FILE. auto: as text, but into a "
+                "file whose name ends in .json or .prom as that says.",
+    },
+    {
+        .name = "LJTRIM_STATS_FILE",
+        FIELD(stats_file),
+        .kind = LJT_CONFIG_PATH,
+        .initial = "none",
+        .allowed = "none, or a path shorter than 1024 bytes in which %p is the process id",
+        .unit = "",
+        .help = "A file that holds the statistics, replaced as a whole when they have changed, at most once "
+                "in LJTRIM_INTERVAL_MS, readable by its owner alone. Each process needs a name of its own. "
+                "A Prometheus file goes when its process exits.",
+    },
+    {
         .name = "LJTRIM_STATS_AT_EXIT",
         .runtime = true,
         FIELD(stats_at_exit),
@@ -176,7 +206,9 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "0",
         .allowed = "0 or 1",
         .unit = "",
-        .help = "1 writes the statistics to the log when a process that ran LuaJIT exits.",
+        .help =
+            "1 writes the statistics to the log, and to LJTRIM_STATS_FILE for good, when a process that ran "
+            "LuaJIT exits.",
     },
     {
         .name = "LJTRIM_DEBUG",

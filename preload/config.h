@@ -37,7 +37,12 @@ enum ljt_thp {
     LJT_THP_KEEP  /* leave them alone */
 };
 
-enum ljt_stats_format { LJT_STATS_TEXT, LJT_STATS_JSON, LJT_STATS_PROMETHEUS };
+enum ljt_stats_format {
+    LJT_STATS_TEXT,
+    LJT_STATS_JSON,
+    LJT_STATS_PROMETHEUS,
+    LJT_STATS_AUTO /* in the configuration alone: text, but for a file whose name ends in .json or .prom */
+};
 
 /* Bits of ljt_config.debug. */
 enum {
@@ -59,6 +64,8 @@ struct ljt_config {
     int signo;                           /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
     char log_path[LJT_CONFIG_PATH_SIZE]; /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
     _Atomic(enum ljt_log_level) log_level; /* LJTRIM_LOG_LEVEL */
+    enum ljt_stats_format stats_format;    /* LJTRIM_STATS_FORMAT */
+    char stats_file[LJT_CONFIG_PATH_SIZE]; /* LJTRIM_STATS_FILE: likewise with %p; empty means none */
     _Atomic int stats_at_exit;             /* LJTRIM_STATS_AT_EXIT: 0 or 1 */
     unsigned debug;                        /* LJTRIM_DEBUG: LJT_DEBUG_ bits */
 };
@@ -73,7 +80,7 @@ enum ljt_config_kind {
     LJT_CONFIG_SIZE,    /* uint64_t: decimal bytes; K, M, G for 1024, 1024^2, 1024^3; min to max */
     LJT_CONFIG_DECIMAL, /* double: decimal fraction; min and max are in millionths */
     LJT_CONFIG_SIGNAL,  /* int: name, RTMIN+n, RTMAX-n, number, none */
-    LJT_CONFIG_PATH     /* char[LJT_CONFIG_PATH_SIZE] */
+    LJT_CONFIG_PATH     /* char[LJT_CONFIG_PATH_SIZE]; the default is a word, stored as empty */
 };
 
 struct ljt_config_word {

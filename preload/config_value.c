@@ -181,9 +181,9 @@ static bool read_signal(const char *text, int *value)
     return true;
 }
 
-static bool read_path(const char *text, char *path)
+static bool read_path(const struct ljt_config_option *option, const char *text, char *path)
 {
-    if (strcmp(text, "stderr") == 0) {
+    if (strcmp(text, option->initial) == 0) {
         *path = 0;
         return true;
     }
@@ -242,7 +242,7 @@ int ljt_config_parse(const struct ljt_config_option *option, const char *value, 
         *(double *)field = (double)number / 1e6;
         return 0;
     case LJT_CONFIG_SIGNAL: return read_signal(value, field) ? 0 : -EINVAL;
-    case LJT_CONFIG_PATH: return read_path(value, field) ? 0 : -EINVAL;
+    case LJT_CONFIG_PATH: return read_path(option, value, field) ? 0 : -EINVAL;
     }
     return -EINVAL;
 }
@@ -321,6 +321,6 @@ void ljt_config_value(const struct ljt_config_option *option, const struct ljt_c
         write_decimal(decimal, out);
         break;
     case LJT_CONFIG_SIGNAL: write_signal(*(const int *)field, out); break;
-    case LJT_CONFIG_PATH: ljt_text_string(out, *(const char *)field ? field : "stderr"); break;
+    case LJT_CONFIG_PATH: ljt_text_string(out, *(const char *)field ? field : option->initial); break;
     }
 }

@@ -65,6 +65,6 @@ __attribute__((constructor)) static void start(void)
 
 __attribute__((destructor)) static void stop(void)
 {
-    if (ljt_config.enable && ljt_config.stats_at_exit && ljt_reclaim_started())
-        ljt_stats_dump();
+    if (ljt_config.enable && ljt_reclaim_started())
+        ljt_stats_at_exit();
 }

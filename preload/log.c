@@ -129,19 +129,6 @@ static bool still_ours(int fd)
            atomic_load_explicit(&file.inode, memory_order_relaxed) == (uint64_t)st.st_ino;
 }
 
-/* The path with its %p replaced. False where it gets too long. */
-static bool expand_path(struct ljt_text *out, pid_t pid)
-{
-    const char *from = file.path;
-
-    for (const char *p; (p = strstr(from, "%p")) != NULL; from = p + 2) {
-        ljt_text_append(out, from, (size_t)(p - from));
-        ljt_text_signed(out, pid);
-    }
-    ljt_text_string(out, from);
-    return out->lost == 0;
-}
-
 /* A new descriptor of the log file, above stderr, and its identity stored. -errno. */
 static int open_file(const char *path)
 {
@@ -174,8 +161,8 @@ static int open_file(const char *path)
     return (int)fd;
 }
 
-/* The reasons that occur, without strerror: it takes locks and asks the locale. */
-static void write_reason(struct ljt_text *out, int error)
+/* Without strerror: it takes locks and asks the locale. */
+void ljt_log_reason(struct ljt_text *out, int error)
 {
     switch (error) {
     case EACCES:
@@ -187,6 +174,8 @@ static void write_reason(struct ljt_text *out, int error)
     case ENAMETOOLONG: ljt_text_string(out, "the path is too long"); break;
     case ENOENT:
     case ENOTDIR: ljt_text_string(out, "no such directory"); break;
+    case EFBIG: ljt_text_string(out, "beyond the limit on file sizes"); break;
+    case EDQUOT:
     case ENOSPC: ljt_text_string(out, "no space left"); break;
     case ENXIO: ljt_text_string(out, "nobody reads the pipe"); break;
     case EROFS: ljt_text_string(out, "read-only file system"); break;
@@ -205,7 +194,7 @@ static void complain_path(const char *path, int error)
     ljt_text_string(&line, PREFIX "can't open the log ");
     ljt_text_foreign(&line, path, 200);
     ljt_text_string(&line, " (");
-    write_reason(&line, error);
+    ljt_log_reason(&line, error);
     ljt_text_string(&line, "); logging to stderr\n");
     write_quietly(STDERR_FILENO, line.buf, line.len, false);
 }
@@ -218,7 +207,8 @@ static int open_target(uint64_t old, int stale, pid_t pid)
 {
     char buf[LJT_CONFIG_PATH_SIZE];
     struct ljt_text path = LJT_TEXT(buf);
-    int fd = expand_path(&path, pid) ? open_file(buf) : -ENAMETOOLONG;
+    ljt_text_path(&path, file.path, pid);
+    int fd = path.lost == 0 ? open_file(buf) : -ENAMETOOLONG;
     int error = fd < 0 ? -fd : 0;
 
     if (error)

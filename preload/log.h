@@ -24,6 +24,8 @@
 
 #include "config.h"
 
+struct ljt_text;
+
 enum { LJT_LOG_LINE_MAX = 1024 }; /* bytes of a line, "ljtrim: " and the newline included; longer is cut */
 
 /*
@@ -56,6 +58,9 @@ void ljt_log_raw(const char *buf, size_t len);
 
 /* `text` as it is (the caller gives prefix and newline), in one write, whatever the level. */
 void ljt_log_signal(const char *text);
+
+/* Appends why something with a file failed, in words where it is one of the reasons that occur. */
+void ljt_log_reason(struct ljt_text *out, int error);
 
 /*
  * For ljt_config_load. ljt_log_complaint writes the line at once, as a warning; where `config` is not NULL it

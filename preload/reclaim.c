@@ -466,6 +466,15 @@ static void find_out(void)
                               "emulator?); nothing is purged");
 }
 
+static void dump_if_asked(void)
+{
+    uint32_t asked = atomic_load_explicit(&dump_request, memory_order_acquire);
+    if (asked == dumps_done)
+        return;
+    dumps_done = asked;
+    ljt_stats_dump();
+}
+
 static void *reclaimer(void *unused)
 {
     (void)unused;
@@ -486,6 +495,7 @@ static void *reclaimer(void *unused)
         for (unsigned i = 0; i < slots && pause == 0; i++) {
             first = first < slots ? first : 0;
             uint64_t w = attend(first++, now);
+            dump_if_asked(); /* not after all of them: each may take some time to answer */
             if (w < wish)
                 wish = w;
             now = ljt_kernel.now();
@@ -493,13 +503,10 @@ static void *reclaimer(void *unused)
         }
         ljt_control_report(now);
         __atomic_store_n(&thread_cpu, ljt_kernel.thread_cpu(), __ATOMIC_RELAXED);
-        uint32_t asked = atomic_load_explicit(&dump_request, memory_order_acquire);
-        if (asked != dumps_done) {
-            dumps_done = asked;
-            ljt_stats_dump();
-        }
+        dump_if_asked();
         if (pause == 0)
             pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
+        pause = ljt_stats_keep(now, pause);
         if (pause != 0)
             ljt_kernel.futex_wait((const volatile void *)&bell, rung, pause);
     }

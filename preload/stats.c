@@ -10,6 +10,8 @@
 #include "kernel.h"
 #include "log.h"
 #include "reclaim.h"
+#include "stats_file.h"
+#include "stats_page.h"
 #include "version.h"
 
 /* ---- The table ---- */
@@ -133,9 +135,6 @@ static void gather_process(struct ljt_stats_snapshot *s)
     v[LJT_STATS_reclaimer_cpu_ns] = ljt_reclaim_cpu();
 }
 
-/* Guarded by ljt_wiped.stats. */
-static struct ljt_stats_snapshot snapshot;
-
 static void gather(struct ljt_stats_snapshot *s)
 {
     static struct ljt_arena_stats sum; /* of the counters alone */
@@ -175,11 +174,35 @@ static void gather(struct ljt_stats_snapshot *s)
     }
 }
 
+/* ---- The page ---- */
+
+#define NAME(name, ...) #name,
+static char names[LJT_STATS_FIELDS][LJT_STATS_NAME_SIZE] = {LJT_STATS_TABLE(NAME)};
+#undef NAME
+
+/* Guarded by ljt_wiped.stats, but for readers from outside. */
+__attribute__((visibility("default"))) struct ljt_stats_page ljtrim_stats_page = {
+    .magic = LJT_STATS_MAGIC,
+    .layout = LJT_STATS_LAYOUT,
+    .fields = LJT_STATS_FIELDS,
+    .buckets = LJT_HISTOGRAM_BUCKETS,
+    .rows = LJT_GATES,
+    .names = names,
+};
+
 void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, void *arg), void *arg)
 {
+    struct ljt_stats_page *page = &ljtrim_stats_page;
     ljt_lock_acquire(&ljt_wiped.stats);
-    gather(&snapshot);
-    use(&snapshot, arg);
+    uint64_t odd =
+        atomic_load_explicit(&page->sequence, memory_order_relaxed) | 1; /* a fork may have left it so */
+    atomic_store_explicit(&page->sequence, odd, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst); /* the snapshot changes after the sequence... */
+    gather(&page->snapshot);
+    atomic_store_explicit(&page->sequence, odd + 1,
+                          memory_order_release); /* ...and before it changes again */
+    if (use != NULL)
+        use(&page->snapshot, arg);
     ljt_lock_release(&ljt_wiped.stats);
 }
 
@@ -204,14 +227,95 @@ size_t ljt_stats_format(enum ljt_stats_format how, char *buf, size_t size)
     return r.length;
 }
 
+enum {
+    ROOM = 1 << 20
+}; /* for LJT_GATES arenas in any format; pages that are not written to are never there */
+
 void ljt_stats_dump(void)
 {
-    enum { ROOM = 1 << 20 }; /* for LJT_GATES arenas; what is not written to is never there */
     char *buf = ljt_kernel_alloc(ROOM);
     if (buf == NULL) {
         ljt_log(LJT_LOG_WARN, "no memory for the statistics (mmap failed); they are not written");
         return;
     }
-    ljt_log_raw(buf, ljt_stats_format(LJT_STATS_TEXT, buf, ROOM));
+    enum ljt_stats_format how = ljt_config.stats_format;
+    ljt_log_raw(buf, ljt_stats_format(how == LJT_STATS_AUTO ? LJT_STATS_TEXT : how, buf, ROOM));
     ljt_kernel_free(buf, ROOM);
+}
+
+/* ---- Keeping page and file current ---- */
+
+/* A busy reclaimer does not gather more often than this; one that goes to sleep does. */
+#define RARELY ((uint64_t)100 * 1000000)
+
+static struct {
+    uint64_t next_gathering; /* the reclaimer's own */
+    uint64_t next_write;
+    uint64_t fingerprint;
+    _Atomic bool over; /* the process exits: set there, read by the reclaimer */
+} keeping;
+
+/* FNV-1a over all figures that do not change by themselves; 0 is none. */
+static void take_fingerprint(const struct ljt_stats_snapshot *s, void *arg)
+{
+    uint64_t h = 0xcbf29ce484222325u;
+    for (uint64_t row = 0; row <= s->arenas; row++) {
+        const uint64_t *v = row == 0 ? s->total.value : s->arena[row - 1].value;
+        for (unsigned i = 0; i < LJT_STATS_FIELDS; i++)
+            if (i != LJT_STATS_time_unix_ms && i != LJT_STATS_reclaimer_cpu_ns)
+                h = (h ^ v[i]) * 0x100000001b3u;
+    }
+    *(uint64_t *)arg = h | 1;
+}
+
+/* Was it written? */
+static bool write_file(bool last)
+{
+    const char *path = ljt_config.stats_file;
+    char *buf = ljt_kernel_alloc(ROOM);
+    if (buf == NULL)
+        return false; /* no memory: the next time, then */
+    size_t length = ljt_stats_format(ljt_stats_file_format(path, ljt_config.stats_format), buf, ROOM);
+    int error = 0;
+    ljt_lock_acquire(&ljt_wiped.stats_file);
+    if (last || !atomic_load_explicit(&keeping.over, memory_order_relaxed))
+        error = ljt_stats_file_write(path, buf, length);
+    ljt_lock_release(&ljt_wiped.stats_file);
+    ljt_kernel_free(buf, ROOM);
+    return error == 0;
+}
+
+uint64_t ljt_stats_keep(uint64_t now, uint64_t pause)
+{
+    uint64_t fingerprint;
+    if (now < keeping.next_gathering && pause < RARELY)
+        return pause;
+    keeping.next_gathering = now + RARELY;
+    ljt_stats_gather(take_fingerprint, &fingerprint);
+    if (ljt_config.stats_file[0] == '\0' || fingerprint == keeping.fingerprint)
+        return pause;
+    if (now < keeping.next_write) {
+        uint64_t rest = keeping.next_write - now;
+        return pause != 0 && rest < pause ? rest : pause;
+    }
+    keeping.next_write = now + ljt_config.interval_ms * 1000000;
+    keeping.fingerprint = write_file(false) ? fingerprint : 0; /* 0: again after the next round */
+    return pause;
+}
+
+void ljt_stats_at_exit(void)
+{
+    const char *path = ljt_config.stats_file;
+    if (ljt_config.stats_at_exit)
+        ljt_stats_dump();
+    if (path[0] == '\0')
+        return;
+    atomic_store_explicit(&keeping.over, true, memory_order_relaxed);
+    if (ljt_config.stats_at_exit) {
+        write_file(true);
+    } else if (ljt_stats_file_format(path, ljt_config.stats_format) == LJT_STATS_PROMETHEUS) {
+        ljt_lock_acquire(&ljt_wiped.stats_file);
+        ljt_stats_file_remove(path);
+        ljt_lock_release(&ljt_wiped.stats_file);
+    }
 }

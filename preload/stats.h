@@ -85,7 +85,7 @@ struct ljt_stats_snapshot {
 /* Adds the counters of the table and the histograms, not the sizes. Of `from` a writer may be at work meanwhile. */
 void ljt_stats_add_counters(struct ljt_arena_stats *into, const struct ljt_arena_stats *from);
 
-/* Gathers, and calls `use` with the result, which lives only during the call. `use` must not gather. */
+/* Gathers, and calls `use` (may be NULL) with the result, which lives only during the call. `use` must not gather. */
 void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, void *arg), void *arg);
 
 /*
@@ -99,7 +99,16 @@ size_t ljt_stats_format(enum ljt_stats_format format, char *buf, size_t size);
 size_t ljt_stats_format_snapshot(const struct ljt_stats_snapshot *snapshot, enum ljt_stats_format format,
                                  char *buf, size_t size);
 
-/* Writes the dump to the log. */
+/* Writes the dump to the log, as LJTRIM_STATS_FORMAT says. */
 void ljt_stats_dump(void);
+
+/*
+ * For the reclaimer, after each round: keeps what others read (stats_page.h, LJTRIM_STATS_FILE) current. `pause` is for
+ * how long it is about to sleep, ns (0: not at all, UINT64_MAX: without end); returns for how long it may.
+ */
+uint64_t ljt_stats_keep(uint64_t now, uint64_t pause);
+
+/* LJTRIM_STATS_AT_EXIT, and what becomes of the file. */
+void ljt_stats_at_exit(void);
 
 #endif

@@ -226,3 +226,12 @@ void ljt_text_foreign(struct ljt_text *t, const char *string, size_t max)
     if (n > max)
         ljt_text_append(t, "...", 3);
 }
+
+void ljt_text_path(struct ljt_text *t, const char *path, int64_t pid)
+{
+    for (const char *p; (p = strstr(path, "%p")) != NULL; path = p + 2) {
+        ljt_text_append(t, path, (size_t)(p - path));
+        ljt_text_signed(t, pid);
+    }
+    ljt_text_string(t, path);
+}

@@ -77,4 +77,7 @@ void ljt_text_wrap(struct ljt_text *t, const char *words, size_t indent, size_t 
  */
 void ljt_text_foreign(struct ljt_text *t, const char *string, size_t max);
 
+/* Append a path with every %p replaced by the process id. */
+void ljt_text_path(struct ljt_text *t, const char *path, int64_t pid);
+
 #endif

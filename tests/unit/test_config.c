@@ -84,6 +84,7 @@ Test(config, has_the_documented_defaults)
     cr_expect(c.signo == SIGUSR2);
     cr_expect(c.log_path[0] == 0);
     cr_expect(c.log_level == LJT_LOG_WARN);
+    cr_expect(c.stats_format == LJT_STATS_AUTO && c.stats_file[0] == 0);
     cr_expect(c.stats_at_exit == 0);
     cr_expect(c.debug == 0);
 }
@@ -121,11 +122,11 @@ Test(config, off_and_zero_before_it_is_loaded)
 
 Test(config, takes_every_variable)
 {
-    struct ljt_config c =
-        load("LJTRIM_ENABLE=0", "LJTRIM_MODE=observe", "LJTRIM_INTERVAL_MS=1", "LJTRIM_DECAY_MS=3600000",
-             "LJTRIM_MIN_RECLAIM=64K", "LJTRIM_MAX_CPU_PCT=0.25", "LJTRIM_MAX_HOLD_US=10000",
-             "LJTRIM_SIGNAL=none", "LJTRIM_LOG=/tmp/trim.%p.log", "LJTRIM_LOG_LEVEL=debug",
-             "LJTRIM_STATS_AT_EXIT=1", "LJTRIM_DEBUG=poison,verify");
+    struct ljt_config c = load(
+        "LJTRIM_ENABLE=0", "LJTRIM_MODE=observe", "LJTRIM_INTERVAL_MS=1", "LJTRIM_DECAY_MS=3600000",
+        "LJTRIM_MIN_RECLAIM=64K", "LJTRIM_MAX_CPU_PCT=0.25", "LJTRIM_MAX_HOLD_US=10000", "LJTRIM_SIGNAL=none",
+        "LJTRIM_LOG=/tmp/trim.%p.log", "LJTRIM_LOG_LEVEL=debug", "LJTRIM_STATS_FORMAT=JSON",
+        "LJTRIM_STATS_FILE=/run/%p.prom", "LJTRIM_STATS_AT_EXIT=1", "LJTRIM_DEBUG=poison,verify");
 
     expect_quiet();
     cr_expect(c.enable == 0);
@@ -138,6 +139,8 @@ Test(config, takes_every_variable)
     cr_expect(c.signo == 0);
     cr_expect_str_eq(c.log_path, "/tmp/trim.%p.log");
     cr_expect(c.log_level == LJT_LOG_DEBUG);
+    cr_expect(c.stats_format == LJT_STATS_JSON);
+    cr_expect_str_eq(c.stats_file, "/run/%p.prom");
     cr_expect(c.stats_at_exit == 1);
     cr_expect(c.debug == (LJT_DEBUG_POISON | LJT_DEBUG_VERIFY));
 }
@@ -491,6 +494,8 @@ static void check_bounds(const struct ljt_config *c, const char *value)
               value);
     cr_assert(memchr(c->log_path, 0, sizeof(c->log_path)) != NULL, "%s", value);
     cr_assert((unsigned)c->log_level <= LJT_LOG_DEBUG, "%s", value);
+    cr_assert(memchr(c->stats_file, 0, sizeof(c->stats_file)) != NULL, "%s", value);
+    cr_assert((unsigned)c->stats_format <= LJT_STATS_AUTO, "%s", value);
     cr_assert(c->stats_at_exit == 0 || c->stats_at_exit == 1, "%s", value);
     cr_assert((c->debug & ~(unsigned)(LJT_DEBUG_POISON | LJT_DEBUG_VERIFY)) == 0, "%s", value);
 }
@@ -522,6 +527,8 @@ Test(config, any_value_is_either_refused_or_within_bounds_and_survives_a_round_t
         cr_assert(ljt_config_parse(o, text, &again) == 0, "%s=%s became %s", o->name, value, text);
         cr_assert(memcmp(&config.enable, &again.enable, offsetof(struct ljt_config, log_path)) == 0 &&
                       strcmp(config.log_path, again.log_path) == 0 && config.log_level == again.log_level &&
+                      config.stats_format == again.stats_format &&
+                      strcmp(config.stats_file, again.stats_file) == 0 &&
                       config.stats_at_exit == again.stats_at_exit && config.debug == again.debug,
                   "%s=%s became %s", o->name, value, text);
     }
