@@ -4,11 +4,14 @@
 #include "ljtrim.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <string.h>
 
 #include "config.h"
 #include "control.h"
 #include "log.h"
 #include "reclaim.h"
+#include "stats.h"
 #include "text.h"
 #include "version.h"
 
@@ -25,6 +28,23 @@ EXPORT int ljtrim_dump(void)
         return -1;
     ljt_reclaim_request_dump();
     return 0;
+}
+
+EXPORT int ljtrim_stats(const char *format, char *buf, size_t size)
+{
+    static const char *const word[] = {
+        [LJT_STATS_TEXT] = "text", [LJT_STATS_JSON] = "json", [LJT_STATS_PROMETHEUS] = "prometheus"};
+    if (format == NULL || buf == NULL)
+        return -EFAULT;
+    for (unsigned i = 0; i < sizeof(word) / sizeof(word[0]); i++) {
+        if (strcmp(format, word[i]) != 0)
+            continue;
+        int saved = errno;
+        size_t n = ljt_stats_format((enum ljt_stats_format)i, buf, size < INT_MAX ? size : INT_MAX);
+        errno = saved;
+        return n > 0 ? (int)n : -ENOSPC;
+    }
+    return -EINVAL;
 }
 
 EXPORT int ljtrim_set(const char *name, const char *value, char *error, size_t size)

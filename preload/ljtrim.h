@@ -31,6 +31,21 @@ const char *ljtrim_version(void);
 int ljtrim_dump(void);
 
 /*
+ * Writes the statistics into buf[size], terminated, and returns their length without the terminator. Formats: "text"
+ * (as in the dump), "json", "prometheus"; docs/STATS.md describes them. Sizes are those of each heap's last look,
+ * counters are current. What does not fit is left out in whole pieces, and the text says so (in JSON:
+ * "arenas_left_out"); 16 KiB hold all but the arenas, each of which takes 1.5 KiB at most. A process without a Lua heap
+ * has statistics, too: zeroes.
+ *
+ *     -EINVAL   there is no such format
+ *     -ENOSPC   size is too small for anything
+ *     -EFAULT   format or buf is NULL
+ *
+ * Any thread; not in signal handlers. Waits for another thread that does the same, a millisecond at most.
+ */
+int ljtrim_stats(const char *format, char *buf, size_t size);
+
+/*
  * The value of an option, as one would write it in the environment: "1000", "1M", "warn". `name` is that of its
  * variable; "LJTRIM_" and case don't matter: "decay_ms". Returns the length of the value without its terminator, as
  * snprintf does: with `size` or more the text was cut. buf may be NULL if size is 0.

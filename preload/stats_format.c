@@ -95,6 +95,7 @@ static void text_total(struct ljt_text *t, const struct ljt_stats_snapshot *s)
     ljt_text_unsigned(t, v[LJT_STATS_pid]);
     ljt_text_string(t, "\nmode ");
     ljt_text_string(t, mode_text(v[LJT_STATS_mode]));
+    ljt_text_string(t, v[LJT_STATS_paused] ? "; paused by the program" : "");
     ljt_text_string(t, v[LJT_STATS_membarrier] ? "; membarrier" : "; no membarrier, full fences");
     ljt_text_string(t, "\ntotal: ");
     ljt_text_unsigned(t, v[LJT_STATS_arenas]);

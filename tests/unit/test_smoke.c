@@ -96,6 +96,7 @@ Test(library, exports_what_it_interposes_and_its_api)
                                          "syscall",
                                          "ljtrim_version",
                                          "ljtrim_dump",
+                                         "ljtrim_stats",
                                          "ljtrim_get",
                                          "ljtrim_set",
                                          "ljtrim_trim",
