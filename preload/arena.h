@@ -22,6 +22,7 @@
 #include "heap.h"
 #include "histogram.h"
 #include "module.h"
+#include "policy.h"
 #include "shadow.h"
 #include "unit.h"
 
@@ -43,6 +44,7 @@ struct ljt_arena_stats {
     uint64_t purged;            /* bytes given back to the kernel since the arena was armed */
     uint64_t purge_calls;       /* system calls that took */
     uint64_t refaults;          /* bytes purged that were resident again at a later look */
+    uint64_t judged, early;     /* bytes purged whose window is over; of these, touched within it */
     uint64_t looks;             /* complete ones */
     _Atomic uint64_t units[2];  /* by the mutator, by the reclaimer; each the writer of its own */
     uint64_t withdrawn;         /* holds given up because a call was under way */
@@ -55,6 +57,7 @@ struct ljt_arena_stats {
     /* From the last look, in bytes. mapped = purgeable + floor. */
     uint64_t mapped, resident, purgeable, live;
     uint64_t segments;
+    uint64_t decay, quiet; /* the decay in force, ns; whether the VM is quiet */
 };
 
 struct ljt_arena {
@@ -82,11 +85,14 @@ struct ljt_arena {
         _Atomic bool wrapped;   /* the host put its own function in front of the gate: no holds */
         uint64_t seq, seq_time; /* busy, and when it was seen to change */
         uint64_t look_seq;      /* busy when the last complete look began */
-        uint64_t next_look;     /* when the next may begin */
-        int64_t stuck;          /* what of resident - live the last look could not have purged, ever */
-        uint64_t stuck_live;    /* live then */
-        bool stuck_exact;       /* the VM was silent then */
-        unsigned skipped;       /* chances to look since the last one */
+        uint64_t looked;        /* when the last round began; 0: the next is due */
+        uint64_t limit;         /* what this look may purge, bytes, and what had been purged when it began */
+        uint64_t purged_before;
+        struct ljt_policy policy;
+        int64_t stuck;       /* what of resident - live the last look could not have purged, ever */
+        uint64_t stuck_live; /* live then */
+        bool stuck_exact;    /* the VM was silent then */
+        unsigned skipped;    /* chances to look since the last one */
         uint64_t look_started;
         uint64_t claimed_in_look;
         uint32_t trim, trimmed;   /* of control.c: the trim that it takes part in; the last that was done */

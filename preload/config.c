@@ -113,6 +113,19 @@ const struct ljt_config_option ljt_config_options[] = {
         .help = "With less than this to return, a VM is not worth a look.",
     },
     {
+        .name = "LJTRIM_RETAIN_PCT",
+        .runtime = true,
+        FIELD(retain_pct),
+        .kind = LJT_CONFIG_DECIMAL,
+        .min = 0,
+        .max = UINT64_C(1000) * 1000000,
+        .initial = "5",
+        .allowed = "a percentage from 0 to 1000",
+        .unit = "%",
+        .help = "A busy VM keeps free pages worth this share of its live bytes. One that has grown quiet "
+                "keeps none.",
+    },
+    {
         .name = "LJTRIM_MAX_CPU_PCT",
         .runtime = true,
         FIELD(max_cpu_pct),
@@ -122,7 +135,8 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "1",
         .allowed = "a percentage from 0.01 to 100",
         .unit = "%",
-        .help = "The share of one processor that the library may use at most.",
+        .help = "The share of one processor that the library may cost at most: its own work, and the page "
+                "faults that it causes.",
     },
     {
         .name = "LJTRIM_MAX_HOLD_US",

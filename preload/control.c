@@ -176,24 +176,20 @@ bool ljt_control_trims(const struct ljt_arena *a)
     return a->pace.trim != 0;
 }
 
-/* An option may have shortened what this arena waits for, or made more of it worth a look. */
-static void follow_changes(struct ljt_pace *p, uint64_t now)
+/* An option may have made more of this arena worth a look. */
+static void follow_changes(struct ljt_pace *p)
 {
     uint32_t seen = atomic_load_explicit(&changes, memory_order_acquire);
     if (p->changes == seen)
         return;
     p->changes = seen;
     p->settled = false;
-    uint64_t decay = ljt_config.decay_ms * MS, interval = ljt_config.interval_ms * MS;
-    uint64_t latest = now + (decay > interval ? decay : interval);
-    if (p->next_look > latest)
-        p->next_look = latest;
 }
 
 enum ljt_control_advice ljt_control_advise(struct ljt_arena *a, uint64_t now)
 {
     struct ljt_pace *p = &a->pace;
-    follow_changes(p, now);
+    follow_changes(p);
     bool active = trim_is_active();
     if (p->trim != 0 && (!active || p->trim != trim.ticket || trim_is_spent(now))) {
         if (a->work.claims == 0)
@@ -207,7 +203,7 @@ enum ljt_control_advice ljt_control_advise(struct ljt_arena *a, uint64_t now)
             p->trim = trim.ticket;
             p->trim_looks = 0;
             p->settled = false;
-            p->next_look = now;
+            p->looked = 0; /* due */
         }
         return LJT_CONTROL_AFRESH;
     }
@@ -220,7 +216,7 @@ void ljt_control_look_ended(struct ljt_arena *a)
     if (p->trim == 0)
         return;
     if (p->claimed_in_look > 0 && ++p->trim_looks < TRIM_LOOKS) {
-        p->next_look = 0;
+        p->looked = 0;
         return;
     }
     p->trimmed = p->trim;

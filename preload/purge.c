@@ -77,6 +77,7 @@ static void purge_batch(struct ljt_arena *a, struct batch *b)
         uintptr_t lo = (uintptr_t)b->run[i].iov_base, hi = lo + b->run[i].iov_len;
         size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);
         ljt_shadow_set(&a->shadow, LJT_SHADOW_PURGED, lo, hi);
+        ljt_shadow_set(&a->shadow, LJT_SHADOW_FRESH, lo, hi);
         a->stats.purged += (uint64_t)pages << ljt_page_shift;
         a->stats.resident -= (uint64_t)pages << ljt_page_shift;
         ljt_control_purged(pages << ljt_page_shift);

@@ -8,11 +8,13 @@
 #include <sys/resource.h>
 
 #include "arena.h"
+#include "budget.h"
 #include "config.h"
 #include "control.h"
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
+#include "policy.h"
 #include "purge.h"
 #include "stats.h"
 #include "thp.h"
@@ -30,21 +32,14 @@
 /* A moving VM is looked at after so many chances that did not seem worth it. */
 #define LOOK_ANYWAY 8
 
-/* ---- The CPU budget: a bucket that fills at LJTRIM_MAX_CPU_PCT of the time ---- */
+/* ---- The CPU budget ---- */
 
-/*
- * Deep enough for the work after a peak: 0.4 s give back 650 MB in 160,000 runs. The initial fill is as deep: a
- * worker that peaks right after its start deserves it as much.
- */
-#define BUDGET_DEPTH (600 * MS)
-#define WORTH_WAKING ((int64_t)MS / 2)
-
+static struct ljt_budget budget;
 static struct {
-    int64_t left;      /* ns; may go below 0, then nothing is done until it is above */
-    uint64_t filled;   /* when it was last filled */
-    uint64_t cpu;      /* the thread's CPU time then */
-    uint64_t mutators; /* what mutators have spent in units, then */
-} budget;
+    uint64_t cpu;      /* the thread's CPU time */
+    uint64_t mutators; /* what mutators have spent in units */
+    uint64_t faults;   /* what the faults that purges have caused are estimated at */
+} spent, charged;      /* all in ns; charged: into the budget already */
 
 static uint64_t mutators_cpu(void)
 {
@@ -58,29 +53,18 @@ static uint64_t mutators_cpu(void)
 
 static void budget_update(uint64_t now)
 {
-    uint64_t cpu = ljt_kernel.thread_cpu(), mutators = mutators_cpu();
-    budget.left += (int64_t)((double)(now - budget.filled) * ljt_config.max_cpu_pct / 100.0);
-    budget.left -= (int64_t)(cpu - budget.cpu);
-    if (mutators > budget.mutators) /* less: a slot was used again */
-        budget.left -= (int64_t)(mutators - budget.mutators);
-    if (budget.left > (int64_t)BUDGET_DEPTH)
-        budget.left = BUDGET_DEPTH;
-    if (budget.left < -(int64_t)BUDGET_DEPTH) /* a debt, but no ruin */
-        budget.left = -(int64_t)BUDGET_DEPTH;
-    budget.filled = now;
-    budget.cpu = cpu;
-    budget.mutators = mutators;
+    spent.cpu = ljt_kernel.thread_cpu();
+    spent.mutators = mutators_cpu();
+    uint64_t sum = spent.cpu - charged.cpu + (spent.faults - charged.faults);
+    if (spent.mutators > charged.mutators) /* less: a slot was used again */
+        sum += spent.mutators - charged.mutators;
+    ljt_budget_update(&budget, now, ljt_config.max_cpu_pct, sum);
+    charged = spent;
 }
 
-/*
- * ns until the bucket holds enough to be worth waking for; 0 while it is above 0. A wake costs 5 to 30 us itself: a
- * thread that woke as soon as the bucket is above 0 would find it empty again each time, and never work.
- */
 static uint64_t budget_wait(void)
 {
-    return budget.left > 0 || ljt_control_urgent()
-               ? 0
-               : (uint64_t)((double)(WORTH_WAKING - budget.left) * 100.0 / ljt_config.max_cpu_pct);
+    return ljt_control_urgent() ? 0 : ljt_budget_wait(&budget, ljt_config.max_cpu_pct);
 }
 
 /* ---- The thread's state ---- */
@@ -249,6 +233,8 @@ static void survey(struct ljt_arena *a)
     a->stats.mapped = mapped;
     a->stats.resident = (uint64_t)found.resident << ljt_page_shift;
     a->stats.refaults += (uint64_t)found.refaults << ljt_page_shift;
+    ljt_policy_touched(&a->pace.policy, (uint64_t)found.early << ljt_page_shift);
+    spent.faults += ljt_budget_faults((uint64_t)found.refaults << ljt_page_shift);
 
     uint64_t live = live_bytes(a);
     uint64_t module = atomic_load_explicit(&a->module->mapped, memory_order_relaxed);
@@ -261,24 +247,52 @@ static void survey(struct ljt_arena *a)
     a->stats.live = live > direct ? live - direct : live;
 }
 
-/*
- * Is there enough to gain for a look? resident - live is what can be gained and what is stuck (fragments, metadata);
- * the latter is known from an earlier look: exactly, if the VM was silent during it. All these figures are taken
- * at different times, so now and then a VM that moves is looked at regardless; and a silent one, which is not
- * disturbed, on less.
- */
-static bool worth_a_look(struct ljt_arena *a, bool silent)
+/* The end of a window, if it has come. */
+static void judge(struct ljt_arena *a, uint64_t now)
 {
-    struct ljt_pace *p = &a->pace;
-    if (a->gc_width == 0 || a->stats.looks == 0 || (silent && !p->stuck_exact) || ++p->skipped >= LOOK_ANYWAY)
-        return true;
-    int64_t excess = (int64_t)a->stats.resident - (int64_t)a->stats.live;
+    struct ljt_policy_verdict verdict;
+    if (!ljt_policy_judge(&a->pace.policy, now, ljt_config.decay_ms * MS, &verdict))
+        return;
+    a->stats.judged += verdict.purged;
+    a->stats.early += verdict.early;
+    ljt_shadow_end_window(&a->shadow);
+}
+
+/*
+ * What a look could gain, bytes: resident - live is what can be gained and what is stuck (fragments, metadata); the
+ * latter is known from an earlier look, exactly if the VM was silent during it. All these figures are taken at
+ * different times.
+ */
+static int64_t gain(const struct ljt_arena *a)
+{
+    const struct ljt_pace *p = &a->pace;
     int64_t stuck =
         p->stuck; /* part of it is a share of the live chunks: 8 bytes each, and what rounding adds */
     if (a->stats.live < p->stuck_live)
         stuck = (int64_t)((double)stuck * (double)a->stats.live / (double)p->stuck_live);
+    return (int64_t)a->stats.resident - (int64_t)a->stats.live - stuck;
+}
+
+/*
+ * Is there enough to gain for a look? Now and then a VM that moves is looked at regardless, as the figures are not
+ * exact; and a silent one, which is not disturbed, on less.
+ */
+static bool worth_a_look(struct ljt_arena *a, bool silent, uint64_t slack)
+{
+    struct ljt_pace *p = &a->pace;
+    if (a->gc_width == 0 || a->stats.looks == 0 || (silent && !p->stuck_exact) || ++p->skipped >= LOOK_ANYWAY)
+        return true;
     uint64_t enough = silent ? ljt_config.min_reclaim / 4 : ljt_config.min_reclaim;
-    return excess >= stuck + (int64_t)enough;
+    return gain(a) >= (int64_t)(enough + slack);
+}
+
+/* What the look that begins may purge: all that a page's age allows, or what is beyond the slack. */
+static uint64_t purge_limit(const struct ljt_arena *a, uint64_t slack)
+{
+    if (slack == 0)
+        return UINT64_MAX;
+    int64_t beyond = gain(a) - (int64_t)slack;
+    return beyond > 0 ? (uint64_t)beyond : 0;
 }
 
 static void end_look(struct ljt_arena *a)
@@ -295,9 +309,9 @@ static void end_look(struct ljt_arena *a)
     uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
     /* The heap was the same in the look before and nothing was left to claim: what is left now stays. */
     bool same = p->look_started == seq && (p->look_seq == seq || a->work.at_sight);
-    p->settled = same && p->claimed_in_look == 0;
+    p->settled = same && p->claimed_in_look == 0 && p->policy.quiet;
     bool silent = p->look_started == seq;
-    if (silent || !p->stuck_exact) {
+    if (silent || !p->stuck_exact || a->stats.live < p->stuck_live / 2) { /* or out of date */
         p->stuck = (int64_t)a->stats.resident - (int64_t)a->stats.live;
         if (!p->settled)
             p->stuck -= (int64_t)left << ljt_page_shift;
@@ -320,11 +334,25 @@ static bool follow_advice(struct ljt_arena *a, uint64_t now)
     return advice == LJT_CONTROL_AFRESH || a->work.claims > 0;
 }
 
-/* One step of an arena's round. False when there is nothing to do before next_look, or ever (settled). */
+/* When the arena's next round is due; settled arenas have none. */
+static uint64_t next_round(const struct ljt_arena *a)
+{
+    uint64_t decay = ljt_policy_decay(&a->pace.policy, ljt_config.decay_ms * MS);
+    uint64_t interval = ljt_config.interval_ms * MS;
+    return a->pace.looked == 0 ? 0 : a->pace.looked + (decay > interval ? decay : interval);
+}
+
+/* When the arena next wants its turn: for a round, or to see whether the VM has grown quiet. */
+static uint64_t next_turn(const struct ljt_arena *a, uint64_t now)
+{
+    uint64_t round = next_round(a), pulse = now + ljt_policy_pulse(ljt_config.decay_ms * MS);
+    return a->pace.policy.quiet || round < pulse ? round : pulse;
+}
+
+/* One step of an arena's round. False when there is nothing to do before next_turn, or ever (settled). */
 static bool step(struct ljt_arena *a, uint64_t now)
 {
     struct ljt_pace *p = &a->pace;
-    uint64_t decay = ljt_config.decay_ms * MS, interval = ljt_config.interval_ms * MS;
     enum outcome outcome = DONE;
     if (!p->posted && !follow_advice(a, now))
         return false;
@@ -333,10 +361,15 @@ static bool step(struct ljt_arena *a, uint64_t now)
         silence(a, now);
         if (p->settled && p->seq == p->look_seq)
             return false;
+        if (p->settled) /* it has not touched a page until now */
+            judge(a, now);
         p->settled = false;
-        if (now < p->next_look)
+        ljt_policy_observe(&p->policy, now, p->seq, ljt_config.decay_ms * MS);
+        a->stats.decay = ljt_policy_decay(&p->policy, ljt_config.decay_ms * MS);
+        a->stats.quiet = p->policy.quiet;
+        if (now < next_round(a))
             return false;
-        p->next_look = now + (decay > interval ? decay : interval);
+        p->looked = now;
         p->stage = STAGE_SEGMENTS;
         return true;
 
@@ -349,18 +382,24 @@ static bool step(struct ljt_arena *a, uint64_t now)
             p->map_events = events;
         }
         survey(a);
+        judge(a, now);
+        uint64_t slack = ljt_policy_slack(&p->policy, a->stats.live, ljt_config.retain_pct);
         p->look_started = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
-        if (!ljt_control_trims(a) && !worth_a_look(a, p->look_started == p->look_seq)) {
-            p->settled = p->look_seq == p->look_started;
+        bool trimming = ljt_control_trims(a);
+        if (!trimming && !worth_a_look(a, p->look_started == p->look_seq, slack)) {
+            p->settled = p->look_seq == p->look_started && p->policy.quiet;
             p->look_seq = p->look_started;
             p->stage = STAGE_IDLE;
             return true;
         }
         ljt_shadow_begin_look(&a->shadow);
-        bool may_claim = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
-        if (may_claim)
+        p->limit = trimming ? UINT64_MAX : purge_limit(a, slack);
+        p->purged_before = a->stats.purged;
+        bool may_purge = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
+        if (may_purge)
             ljt_thp_advise(a);
-        ljt_work_begin_look(&a->work, a->stats.mapped, may_claim, decay == 0 || ljt_control_trims(a));
+        ljt_work_begin_look(&a->work, a->stats.mapped, may_purge && p->limit > 0,
+                            trimming || ljt_config.decay_ms == 0);
         p->claimed_in_look = 0;
         p->stage = STAGE_LOOK;
         return true;
@@ -372,7 +411,11 @@ static bool step(struct ljt_arena *a, uint64_t now)
             break;
         if (a->work.claims > 0) {
             p->claimed_in_look += a->work.claims;
+            uint64_t before = a->stats.purged;
             ljt_purge_claims(a);
+            ljt_policy_purged(&p->policy, now, a->stats.purged - before);
+            if (a->stats.purged - p->purged_before >= p->limit)
+                a->work.may_claim = false; /* the rest is the VM's slack */
             p->stage = STAGE_HAND_BACK;
         } else if (a->work.look_done) {
             end_look(a);
@@ -427,13 +470,13 @@ static uint64_t attend(unsigned slot, uint64_t now)
         else if (ljt_control_paused())
             wish = UINT64_MAX;
         else if (!a->pace.settled)
-            wish = a->pace.next_look;
+            wish = next_turn(a, now);
         else
             atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_WAKE, memory_order_seq_cst);
         /* The VM may have moved before it could see WAKE. */
         if (wish == UINT64_MAX && !ljt_control_paused() &&
             atomic_load_explicit(&ljt_gates[slot].busy, memory_order_seq_cst) != a->pace.seq)
-            wish = a->pace.next_look;
+            wish = next_turn(a, now);
     }
     atomic_store_explicit(&current, -1, memory_order_release);
     return wish;
@@ -480,10 +523,10 @@ static void *reclaimer(void *unused)
     (void)unused;
     prctl(PR_SET_NAME, "ljtrim");
     find_out();
-    budget.filled = ljt_kernel.now();
-    budget.left = BUDGET_DEPTH;
-    budget.cpu = ljt_kernel.thread_cpu();
-    budget.mutators = mutators_cpu();
+    ljt_budget_open(&budget, ljt_kernel.now());
+    spent.cpu = ljt_kernel.thread_cpu();
+    spent.mutators = mutators_cpu();
+    charged = spent;
     unsigned first =
         0; /* where the next turn starts: an arena that eats the budget must not starve those behind it */
     for (;;) {

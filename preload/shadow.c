@@ -108,14 +108,24 @@ static uint64_t *plane_of(const struct ljt_shadow *sh, struct leaf *leaf, unsign
     return leaf->word + plane * plane_words();
 }
 
-void ljt_shadow_begin_look(struct ljt_shadow *sh)
+static void empty_plane(struct ljt_shadow *sh, enum ljt_shadow_plane plane)
 {
-    sh->aged ^= 1;
     for (size_t i = 0; sh->table != NULL && i < sh->table->slots; i++) {
         struct leaf *leaf = sh->table->slot[i];
         if (leaf != NULL)
-            memset(plane_of(sh, leaf, LJT_SHADOW_FREE), 0, plane_words() * sizeof(uint64_t));
+            memset(plane_of(sh, leaf, plane), 0, plane_words() * sizeof(uint64_t));
     }
+}
+
+void ljt_shadow_begin_look(struct ljt_shadow *sh)
+{
+    sh->aged ^= 1;
+    empty_plane(sh, LJT_SHADOW_FREE);
+}
+
+void ljt_shadow_end_window(struct ljt_shadow *sh)
+{
+    empty_plane(sh, LJT_SHADOW_FRESH);
 }
 
 /* The part of a page range that lies in one leaf. */
@@ -268,6 +278,7 @@ static void note_residence(struct ljt_shadow *sh, const struct span *s, const un
 {
     uint64_t *resident = plane_of(sh, s->leaf, LJT_SHADOW_RESIDENT);
     uint64_t *purged = plane_of(sh, s->leaf, LJT_SHADOW_PURGED);
+    const uint64_t *fresh = plane_of(sh, s->leaf, LJT_SHADOW_FRESH);
     for (size_t i = s->from / 64, at = s->from; i * 64 < s->to; i++) {
         uint64_t bits = 0;
         for (; at < s->to && at / 64 == i; at++)
@@ -275,6 +286,7 @@ static void note_residence(struct ljt_shadow *sh, const struct span *s, const un
         resident[i] = (resident[i] & ~word_mask(s, i)) | bits;
         found->resident += (size_t)__builtin_popcountll(bits);
         found->refaults += (size_t)__builtin_popcountll(bits & purged[i]);
+        found->early += (size_t)__builtin_popcountll(bits & purged[i] & fresh[i]);
         purged[i] &= ~bits;
     }
 }

@@ -1,13 +1,14 @@
 /*
  * shadow: what the reclaimer remembers about each page of an arena.
  *
- * Four planes of one bit a page, kept in leaves of 64 MiB that are found by address, so that segments may grow,
+ * Five planes of one bit a page, kept in leaves of 64 MiB that are found by address, so that segments may grow,
  * merge and go without the shadow being moved:
  *
  *     FREE      wholly inside a free chunk, in the look that is under way
  *     AGED      the same, in the look before it: free for at least the time between two looks
  *     RESIDENT  present when the kernel was last asked; a hint (mincore counts zero pages, not swapped ones)
  *     PURGED    given back by us and not seen resident since
+ *     FRESH     the same, in the policy's window that is under way
  *
  * A page is purged when it is RESIDENT and AGED and its chunk is claimed.
  *
@@ -29,6 +30,7 @@ enum ljt_shadow_plane {
     LJT_SHADOW_AGED,
     LJT_SHADOW_RESIDENT,
     LJT_SHADOW_PURGED,
+    LJT_SHADOW_FRESH,
     LJT_SHADOW_PLANES
 };
 
@@ -50,6 +52,9 @@ void ljt_shadow_drop(struct ljt_shadow *sh);
 /* A new look begins: FREE becomes AGED, and FREE is empty. */
 void ljt_shadow_begin_look(struct ljt_shadow *sh);
 
+/* The policy's window has ended: FRESH is empty. */
+void ljt_shadow_end_window(struct ljt_shadow *sh);
+
 /* Sets or clears a plane in a range; returns how many of its bits changed. */
 size_t ljt_shadow_set(struct ljt_shadow *sh, enum ljt_shadow_plane plane, uintptr_t lo, uintptr_t hi);
 size_t ljt_shadow_clear(struct ljt_shadow *sh, enum ljt_shadow_plane plane, uintptr_t lo, uintptr_t hi);
@@ -69,6 +74,7 @@ bool ljt_shadow_last(const struct ljt_shadow *sh, unsigned mask, unsigned withou
 struct ljt_shadow_residence {
     size_t resident; /* pages */
     size_t refaults; /* of these, PURGED before */
+    size_t early;    /* of these, FRESH */
 };
 
 /* Asks the kernel which pages of [lo, hi) are resident, and adds what it finds to *found. Nothing may be held. */

@@ -82,6 +82,8 @@ static void derive(struct ljt_stats_row *row)
     v[LJT_STATS_purgeable] = least(v[LJT_STATS_purgeable], mapped);
     v[LJT_STATS_free] = mapped - v[LJT_STATS_live];
     v[LJT_STATS_floor] = mapped - v[LJT_STATS_purgeable];
+    uint64_t judged = v[LJT_STATS_judged], early = least(v[LJT_STATS_early_refaults], judged);
+    v[LJT_STATS_score] = judged > 0 ? (uint64_t)((double)(judged - early) * 1000 / (double)judged) : 1000;
     v[LJT_STATS_fragmentation] = mapped > 0 ? (v[LJT_STATS_free] * 1000 + mapped / 2) / mapped : 0;
 }
 

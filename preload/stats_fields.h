@@ -43,6 +43,11 @@
     X(purged, TOTAL | ARENA, BYTES_TOTAL, AT(purged), "\n  purged   ", "purged_bytes_total", "Memory given back to the kernel.") \
     X(purge_calls, TOTAL | ARENA, COUNT_TOTAL, AT(purge_calls), " in ", "purge_calls_total", "System calls that gave memory back.") \
     X(refaults, TOTAL | ARENA, BYTES_TOTAL, AT(refaults), " calls  refaults ", "refault_bytes_total", "Memory given back that was found in use again.") \
+    X(judged, TOTAL | ARENA, BYTES_TOTAL, AT(judged), NULL, "judged_bytes_total", "Memory given back whose window is over.") \
+    X(early_refaults, TOTAL | ARENA, BYTES_TOTAL, AT(early), "  early ", "early_refault_bytes_total", "Of it, what was in use again within the window.") \
+    X(score, TOTAL | ARENA, PER_MILLE, COMPUTED, "  score ", NULL, "The share of what was judged that was not early.") \
+    X(decay_ns, ARENA, NS, AT(decay), "\n  decay ", NULL, "How long a page must be free now: the decay in force.") \
+    X(quiet, ARENA, FLAG, AT(quiet), NULL, NULL, "The VM makes few calls: no stretched decay, no slack.") \
     X(direct, TOTAL, BYTES, COMPUTED, "\n  direct   ", "direct_bytes", "Large blocks of LuaJIT's with mappings of their own.") \
     X(reclaimer_cpu_ns, TOTAL, NS_TOTAL, COMPUTED, "  reclaimer CPU ", "reclaimer_cpu_seconds_total", "CPU time of the reclaimer's thread.") \
     X(unit_cpu_ns, TOTAL | ARENA, NS_TOTAL, AT(unit_cpu), NULL, "unit_cpu_seconds_total", "CPU time that VMs have spent in units of work.") \

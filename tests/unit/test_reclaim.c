@@ -54,7 +54,7 @@ static void tell_of_mappings(void)
 /* N strings, 1 in 200 of which survives, with a pattern: one at least in every 128 KiB, so that the VM unmaps nothing. */
 static const char *const fill =
     "keep, gone = {}, {} "
-    "local function piece(i) return ('%d:'):format(i) .. ('x'):rep(200 + i % 57) end "
+    "function piece(i) return ('%d:'):format(i) .. ('x'):rep(200 + i % 57) end "
     "for i = 1, N do gone[i] = piece(i) if i % 200 == 0 then keep[i / 200] = piece(i) end end "
     "check = function() for i = 1, N / 200 do assert(keep[i] == piece(i * 200)) end end";
 static const char *const drop = "gone = nil collectgarbage() collectgarbage()";
@@ -250,6 +250,67 @@ Test(reclaim, observing_purges_nothing)
         pause_ms(10);
     cr_expect(lab_glance(&a->stats.looks) >= 3 && lab_glance(&a->stats.purged) == 0 &&
               lab_glance(&a->stats.purgeable) > 0);
+}
+
+/* ---- The policy at work ---- */
+
+static uint64_t live_bytes(const struct lab_vm *vm)
+{
+    return (uint64_t)lua_gc(vm->L, LUA_GCCOUNT, 0) << 10;
+}
+
+Test(reclaim, a_busy_vm_keeps_its_slack_and_a_quiet_one_does_not)
+{
+    ljt_config.retain_pct = 2000; /* the survivors' pages, the floor, are ten times the survivors */
+    struct lab_vm vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    lab_vm_announce(&vm);
+    run(&vm,
+        "keep = nil for i = 1, 20000 do keep = {keep} end"); /* nothing that is mapped directly, unseen */
+    lab_vm_mapped_again(&vm);
+    run(&vm, "keep = nil");
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    cr_assert(a != NULL && a->gc_width != 0);
+    lua_pushinteger(vm.L, PIECES);
+    lua_setglobal(vm.L, "N");
+    run(&vm, fill);
+    ljt_arena_consider_start(a->slot);
+    run(&vm, drop);
+    tell_of_mappings();
+    size_t slack = 20 * live_bytes(&vm), least = SIZE_MAX;
+    for (int i = 0; i < 3000 && lab_glance(&a->stats.looks) < 12; i++) {
+        run(&vm, "for i = 1, 2000 do gone = {piece(i)} end"); /* stored: not optimised away */
+        if (resident(&vm) < least)
+            least = resident(&vm);
+    }
+    cr_expect(lab_glance(&a->stats.purged) > 0 && lab_glance(&a->stats.looks) >= 12);
+    for (int i = 0; i < 500 && !is_settled(a); i++)
+        pause_ms(10);
+    size_t floor = resident(&vm);
+    cr_expect(is_settled(a) && least > floor + slack / 4, "%zu KiB, at last %zu KiB, slack %zu KiB",
+              least >> 10, floor >> 10, slack >> 10);
+    run(&vm, "check()");
+}
+
+__attribute__((noinline, no_sanitize("thread"))) static unsigned stretch(const struct ljt_arena *a)
+{
+    return *(const volatile unsigned *)&a->pace.policy.stretch;
+}
+
+Test(reclaim, a_sawtooth_stretches_the_decay)
+{
+    struct lab_vm vm = peak(PIECES / 4);
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    for (int round = 0; round < 200 && stretch(a) == 0; round++) {
+        run(&vm, drop);
+        tell_of_mappings();
+        for (int i = 0; i < 40; i++)
+            run(&vm, "for i = 1, 4000 do local t = {i} end");
+        run(&vm, fill);
+        run(&vm, "check()");
+    }
+    cr_expect(stretch(a) > 0 && lab_glance(&a->stats.judged) > 0 && lab_glance(&a->stats.early) > 0);
+    cr_expect(lab_glance(&a->stats.early) <= lab_glance(&a->stats.judged));
 }
 
 /* ---- A kernel that does not want to ---- */

@@ -16,6 +16,7 @@
 #define AGED LJT_SHADOW_BIT(LJT_SHADOW_AGED)
 #define RESIDENT LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT)
 #define PURGED LJT_SHADOW_BIT(LJT_SHADOW_PURGED)
+#define FRESH LJT_SHADOW_BIT(LJT_SHADOW_FRESH)
 
 TestSuite(shadow, .init = lab_init, .timeout = 60);
 
@@ -254,21 +255,30 @@ static void refresh_and_compare(unsigned shift)
     for (int round = 0; round < 200; round++) {
         for (size_t i = 0; i < 500; i++)
             present[lab_below(pages)] ^= 1;
-        size_t from = lab_below(pages), to = from + 1 + lab_below(pages - from), resident = 0, refaults = 0;
+        size_t from = lab_below(pages), to = from + 1 + lab_below(pages - from), resident = 0, refaults = 0,
+               early = 0;
         size_t purge = lab_below(pages), purge_end = purge + lab_below(pages - purge);
         ljt_shadow_set(&sh, LJT_SHADOW_PURGED, BASE + purge * page, BASE + purge_end * page);
+        if (round % 7 == 0) {
+            ljt_shadow_end_window(&sh);
+            for (size_t i = 0; i < pages; i++)
+                known[i] &= (unsigned char)~FRESH;
+        }
+        ljt_shadow_set(&sh, LJT_SHADOW_FRESH, BASE + purge * page, BASE + purge_end * page);
         for (size_t i = purge; i < purge_end; i++)
-            known[i] |= PURGED;
+            known[i] |= PURGED | FRESH;
         for (size_t i = from; i < to; i++) {
             known[i] = (unsigned char)((known[i] & ~RESIDENT) | (present[i] ? RESIDENT : 0));
             resident += present[i];
             refaults += present[i] && (known[i] & PURGED);
+            early += present[i] && (known[i] & PURGED) && (known[i] & FRESH);
             if (present[i])
                 known[i] &= (unsigned char)~PURGED;
         }
-        struct ljt_shadow_residence found = {.resident = 5, .refaults = 7};
+        struct ljt_shadow_residence found = {.resident = 5, .refaults = 7, .early = 9};
         ljt_shadow_refresh(&sh, BASE + from * page, BASE + to * page, &found);
-        cr_assert(found.resident == resident + 5 && found.refaults == refaults + 7);
+        cr_assert(found.resident == resident + 5 && found.refaults == refaults + 7 &&
+                  found.early == early + 9);
         for (int i = 0; i < 1000; i++) {
             size_t at = lab_below(pages);
             uintptr_t lo = BASE + at * page;
