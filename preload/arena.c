@@ -150,6 +150,7 @@ static struct ljt_arena *take_slot(void)
         ljt_shadow_drop(&a->shadow);
         memset(&a->work, 0, sizeof(a->work));
         memset(&a->pace, 0, sizeof(a->pace));
+        memset(&a->nudge, 0, sizeof(a->nudge));
         a->slot = i;
         if (i >= slots)
             atomic_store_explicit(&ljt_arena_slots, i + 1, memory_order_release);
@@ -423,6 +424,7 @@ void ljt_arena_reborn(unsigned slot)
         a->work.segments = 0;
         memset(&a->stats, 0, sizeof(a->stats));
         memset(&a->pace, 0, sizeof(a->pace));
+        memset(&a->nudge, 0, sizeof(a->nudge));
         want |= LJT_WANT_START;
     }
     uint32_t wiped = 0;

@@ -22,6 +22,7 @@
 #include "heap.h"
 #include "histogram.h"
 #include "module.h"
+#include "nudge.h"
 #include "policy.h"
 #include "shadow.h"
 #include "unit.h"
@@ -51,6 +52,8 @@ struct ljt_arena_stats {
     uint64_t descheduled;       /* holds during which the kernel took the processor from the reclaimer */
     _Atomic uint64_t unit_cpu;  /* ns that mutators have spent in units: counted into the CPU budget */
     _Atomic uint64_t crowded;   /* mappings made while claims were out: must stay 0 in a trough */
+    _Atomic uint64_t nudges;    /* collections begun by us; the mutator's */
+    uint64_t collected;         /* bytes that these have freed */
     uint64_t adoption;          /* ns that gating has cost the mutator, once: proof, thread */
     struct ljt_histogram waits; /* of a mutator in the gate's slow path otherwise, ns */
     struct ljt_histogram holds; /* of the heap by the reclaimer, the descheduled ones left out, ns */
@@ -75,6 +78,7 @@ struct ljt_arena {
 
     struct ljt_shadow shadow;
     struct ljt_work work;
+    struct ljt_nudge nudge;
     struct ljt_arena_stats stats;
 
     /* The reclaimer's own. */

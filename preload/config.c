@@ -27,6 +27,13 @@ static const struct ljt_config_word thp_words[] = {
     {NULL, 0},
 };
 
+static const struct ljt_config_word gc_nudge_words[] = {
+    {"auto", LJT_GC_NUDGE_AUTO},
+    {"on", LJT_GC_NUDGE_ON},
+    {"off", LJT_GC_NUDGE_OFF},
+    {NULL, 0},
+};
+
 static const struct ljt_config_word log_level_words[] = {
     {"error", LJT_LOG_ERROR},
     {"warn", LJT_LOG_WARN},
@@ -158,6 +165,20 @@ const struct ljt_config_option ljt_config_options[] = {
         .help = "auto: where transparent huge pages are always on, keep them out of Lua heaps, since they "
                 "fill what "
                 "was returned. keep: leave them alone.",
+    },
+    {
+        .name = "LJTRIM_GC_NUDGE",
+        FIELD(gc_nudge),
+        .kind = LJT_CONFIG_WORD,
+        .words = gc_nudge_words,
+        .initial = "auto",
+        .allowed = "auto, on or off",
+        .unit = "",
+        .help =
+            "auto: a VM that has become quiet begins a garbage collection by itself when that is likely to "
+            "free much. on: whenever it is quiet and has grown by LJTRIM_MIN_RECLAIM since the last one. "
+            "off: never. A collector that the program has stopped, or given a pause above 200, is left "
+            "alone.",
     },
     {
         .name = "LJTRIM_SIGNAL",

@@ -44,6 +44,12 @@ enum ljt_stats_format {
     LJT_STATS_AUTO /* in the configuration alone: text, but for a file whose name ends in .json or .prom */
 };
 
+enum ljt_gc_nudge {
+    LJT_GC_NUDGE_AUTO, /* begin a collection in a quiet VM when it is likely to pay */
+    LJT_GC_NUDGE_ON,   /* whenever the VM is quiet and has grown by LJTRIM_MIN_RECLAIM since the last one */
+    LJT_GC_NUDGE_OFF
+};
+
 /* Bits of ljt_config.debug. */
 enum {
     LJT_DEBUG_POISON = 1u << 0, /* fill what is claimed, so that a use after free shows */
@@ -62,6 +68,7 @@ struct ljt_config {
     _Atomic double max_cpu_pct;   /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
     _Atomic uint64_t max_hold_us; /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
     enum ljt_thp thp;             /* LJTRIM_THP */
+    enum ljt_gc_nudge gc_nudge;   /* LJTRIM_GC_NUDGE */
     int signo;                    /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
     char log_path[LJT_CONFIG_PATH_SIZE];   /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
     _Atomic(enum ljt_log_level) log_level; /* LJTRIM_LOG_LEVEL */

@@ -7,6 +7,7 @@
 
 #include "arena.h"
 #include "kernel.h"
+#include "nudge.h"
 #include "reclaim.h"
 #include "unit.h"
 
@@ -210,10 +211,11 @@ static void step_aside(struct ljt_gate *g, struct ljt_gate_word *w)
 
 /*
  * Everything that is wanted of the mutator, with busy set. Takes bits off `want` one at a time and looks again, so
- * that a bit that comes meanwhile is seen too.
+ * that a bit that comes meanwhile is seen too. A nudge waits for a call that grows.
  */
-static void serve(unsigned slot)
+static void serve(unsigned slot, bool grows)
 {
+    uint32_t later = LJT_WANT_FENCED | (grows ? 0 : LJT_WANT_NUDGE);
     struct ljt_gate *g = &ljt_gates[slot];
     struct ljt_gate_word *w = &ljt_wiped.word[slot];
     int saved = errno;
@@ -224,7 +226,7 @@ static void serve(unsigned slot)
         uint32_t want = atomic_load_explicit(&w->want, memory_order_acquire);
         if (want == 0) /* wiped, or adopted a moment ago by another thread: an RMW reads the latest value */
             want = atomic_fetch_or_explicit(&w->want, 0, memory_order_acq_rel);
-        if ((want & ~(uint32_t)LJT_WANT_FENCED) == LJT_WANT_LIVE)
+        if ((want & ~later) == LJT_WANT_LIVE)
             break;
         if (start == 0)
             start = ljt_kernel.now();
@@ -242,6 +244,10 @@ static void serve(unsigned slot)
         } else if (want & LJT_WANT_START) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_START, memory_order_acq_rel);
             ljt_arena_consider_start(slot);
+        } else if (want & LJT_WANT_NUDGE & ~later) {
+            if (atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_NUDGE, memory_order_acq_rel) &
+                LJT_WANT_NUDGE)
+                ljt_nudge_give(&ljt_arenas[slot]);
         } else {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_WAKE, memory_order_acq_rel);
             ljt_reclaim_wake();
@@ -263,7 +269,7 @@ static __attribute__((noinline, cold)) void *slow_call(void *ud, void *ptr, size
 {
     struct ljt_gate *g = &ljt_gates[slot];
     void *mem = NULL;
-    serve(slot);
+    serve(slot, nsize > osize);
     bool closes = ptr != NULL && ptr == g->gg && nsize == 0 && ljt_arena_owns(slot, ud);
     if (closes)
         ljt_arena_close(slot);

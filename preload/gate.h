@@ -31,7 +31,8 @@ enum {
     LJT_WANT_WAKE = 1u << 3,    /* the reclaimer sleeps: ring its bell */
     LJT_WANT_START = 1u << 4,   /* the arena has grown: is it worth a reclaimer? */
     LJT_WANT_PROVE = 1u << 5,   /* just gated: prove the heap, then arm it */
-    LJT_WANT_FENCED = 1u << 6   /* no membarrier here: every call goes the slow way, with a full fence */
+    LJT_WANT_FENCED = 1u << 6,  /* no membarrier here: every call goes the slow way, with a full fence */
+    LJT_WANT_NUDGE = 1u << 7    /* begin a collection, in a call that asks for memory (nudge.h) */
 };
 
 /* The mutator's own cache line: written at every call. */

@@ -14,6 +14,7 @@
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
+#include "nudge.h"
 #include "policy.h"
 #include "purge.h"
 #include "stats.h"
@@ -382,6 +383,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
             p->map_events = events;
         }
         survey(a);
+        ljt_nudge_consider(a, now);
         judge(a, now);
         uint64_t slack = ljt_policy_slack(&p->policy, a->stats.live, ljt_config.retain_pct);
         p->look_started = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);

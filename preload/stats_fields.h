@@ -58,6 +58,8 @@
     X(descheduled, TOTAL | ARENA, COUNT_TOTAL, AT(descheduled), "  descheduled ", "holds_descheduled_total", "Holds during which the kernel took the processor away.") \
     X(crowded, TOTAL | ARENA, COUNT_TOTAL, AT(crowded), "  crowded ", "crowded_total", "Mappings that a VM made while some of its heap was claimed.") \
     X(adoption_ns, TOTAL | ARENA, NS_TOTAL, AT(adoption), "  adoption ", "adoption_seconds_total", "What VMs have waited for their heaps to be taken over, once each.") \
+    X(nudges, TOTAL | ARENA, COUNT_TOTAL, AT(nudges), "\n  nudges ", "nudges_total", "Garbage collections that were begun in quiet VMs.") \
+    X(collected, TOTAL | ARENA, BYTES_TOTAL, AT(collected), "  collected ", "collected_bytes_total", "What these collections have freed.") \
     X(waits, TOTAL | ARENA, COUNT_TOTAL, COMPUTED, "\n  waits ", NULL, "Entries into the gate's slow path.") \
     X(waits_sum_ns, TOTAL | ARENA, NS_TOTAL, COMPUTED, NULL, NULL, "Sum of the waits.") \
     X(waits_p50_ns, TOTAL | ARENA, NS, COMPUTED, " p50 ", NULL, "Median wait.") \

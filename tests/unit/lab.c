@@ -131,6 +131,13 @@ struct ljt_arena *lab_vm_arm(const struct lab_vm *vm)
     return a;
 }
 
+void lab_vm_know_gc(const struct lab_vm *vm, struct ljt_arena *a)
+{
+    a->gc_width = 8;
+    if (ljt_arena_gc_total(a) >> 10 != (uint64_t)lua_gc(vm->L, LUA_GCCOUNT, 0))
+        cr_skip_test("this LuaJIT has no GC64");
+}
+
 /* ---- Hand-made arenas ---- */
 
 struct ljt_lj_state *lab_heap(size_t size)

@@ -73,6 +73,12 @@ void lab_vm_grow(const struct lab_vm *vm, size_t bytes);
 struct ljt_arena *lab_vm_adopt(const struct lab_vm *vm);
 struct ljt_arena *lab_vm_arm(const struct lab_vm *vm);
 
+/*
+ * Has its collector's fields read: lab_vm_arm can't prove their size, as lab_vm_grow's blocks are unknown to the VM.
+ * Skips the test where this LuaJIT has no GC64.
+ */
+void lab_vm_know_gc(const struct lab_vm *vm, struct ljt_arena *a);
+
 /* The arena of a state, or NULL. */
 struct ljt_arena *lab_arena_of(const struct ljt_lj_state *m);
 

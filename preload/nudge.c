@@ -1,0 +1,147 @@
+#include "nudge.h"
+
+#include "arena.h"
+#include "config.h"
+#include "control.h"
+#include "gate.h"
+#include "gc.h"
+
+/*
+ * Why the store to gc.threshold is safe
+ *
+ * It is made on the mutator's thread, inside an allocator call: no other thread is in this VM, and whatever of
+ * LuaJIT runs below us on the stack has called allocf through a pointer, so that it keeps no field of global_State in
+ * a register. Machine code of the compiler and the interpreter compare gc.total with gc.threshold in memory at each
+ * check (asm_gc_check, lj_gc_check); there is no copy of it but one: gc_call_finalizer saves the threshold, and sets
+ * 1 << 47 while the finalizer runs. That is neither what ljt_gc_rests demands nor what ljt_gc_runs does.
+ *   The values are those that collectgarbage("step", n) stores, in any state. A collector function that is on the
+ * stack meanwhile (string tables are resized in one) sets the threshold anew when it is done.
+ *   The call is one that grows: allocf's caller adds to gc.total afterwards, so that total > threshold and the next
+ * check, wherever the VM makes it, takes one step. A check is where LuaJIT expects to collect; here nothing is run.
+ *   The lower threshold is a debt that lj_gc_step pays off by one step a check; what is left at the cycle's end is
+ * forgotten (gc.debt = 0).
+ */
+
+#define MS UINT64_C(1000000)
+
+/* Fewer allocator calls a second are quiet: some 0.5% of a processor. nginx makes about 100 for a small request. */
+#define QUIET_CALLS 20000
+/* Over so long at least. */
+#define WINDOW_MIN (100 * MS)
+/* LuaJIT's own pause, per cent. A program that sets a longer one wants fewer cycles, not more. */
+#define USUAL_PAUSE 200
+/* With LJTRIM_MIN_RECLAIM below this, this: a cycle marks everything in use. */
+#define GROWTH_MIN (UINT64_C(64) << 10)
+
+/*
+ * Steps that a nudge demands. One takes about 14 us (200 objects swept), so that this is 1.5% of a processor at most, as
+ * there is one nudge a window; and it adds a millisecond or two to a request of 100 allocations.
+ */
+#define STEPS 1024
+
+/*
+ * auto: what makes a cycle worth it. The growth since the last one is known, what of the rest was dropped is not;
+ * so it is tried, and the outcome is believed. The growth can't be more than half (then LuaJIT collects by itself):
+ * more than half means that a peak is over.
+ *   The first time 1/64 suffices (else one peak in five would happen to have had a cycle of its own shortly before
+ * its end, and be kept). A cycle that has freed less than half makes it 1/8, then 1/2, which is never; until the
+ * heap is twice what that cycle has left: another peak.
+ */
+#define SHARE_FIRST 6
+
+static bool pays(struct ljt_nudge *n, const struct ljt_gc *gc)
+{
+    uint64_t least = ljt_config.min_reclaim > GROWTH_MIN ? ljt_config.min_reclaim : GROWTH_MIN;
+    uint64_t growth = ljt_gc_growth(gc);
+    if (n->share == 0 || (n->left != 0 && gc->total >= 2 * n->left)) {
+        n->share = SHARE_FIRST;
+        n->left = 0;
+    }
+    return growth >= least && (ljt_config.gc_nudge == LJT_GC_NUDGE_ON || growth >= gc->total >> n->share);
+}
+
+static void judge(struct ljt_arena *a, const struct ljt_gc *gc)
+{
+    struct ljt_nudge *n = &a->nudge;
+    uint64_t freed = n->total > gc->total ? n->total - gc->total : 0;
+    a->stats.collected += freed;
+    n->left = gc->total;
+    if (freed < n->total / 2)
+        n->share = n->share > 1 ? n->share / 2 : 1;
+    else
+        n->share = SHARE_FIRST;
+    atomic_store_explicit(&n->given, false, memory_order_relaxed);
+}
+
+/* Has the VM been quiet for a whole window? -1: the window is not over. */
+static int quiet(struct ljt_arena *a, uint64_t now)
+{
+    struct ljt_nudge *n = &a->nudge;
+    uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
+    uint64_t half = ljt_config.decay_ms * MS / 2; /* rounds come every decay or so: not just missed */
+    uint64_t window = half > WINDOW_MIN ? half : WINDOW_MIN;
+    uint64_t passed = now - n->since;
+    if (n->since != 0 && passed < window)
+        return -1;
+    uint64_t calls = (seq - n->seq) / 2;
+    bool known = n->since != 0;
+    n->seq = seq;
+    n->since = now;
+    return known && (double)calls * 1e9 < (double)passed * QUIET_CALLS;
+}
+
+static bool read_gc(struct ljt_arena *a, struct ljt_gc *gc)
+{
+    ljt_lock *life = &ljt_wiped.word[a->slot].life;
+    ljt_lock_acquire(life);
+    bool known = ljt_arena_is(a, LJT_ARENA_ARMED) && ljt_gc_read(a, gc);
+    ljt_lock_release(life);
+    return known;
+}
+
+static bool may_begin(const struct ljt_gc *gc)
+{
+    return ljt_gc_rests(gc) && gc->pause <= USUAL_PAUSE;
+}
+
+void ljt_nudge_consider(struct ljt_arena *a, uint64_t now)
+{
+    struct ljt_nudge *n = &a->nudge;
+    _Atomic uint32_t *want = &ljt_wiped.word[a->slot].want;
+    struct ljt_gc gc;
+    if (ljt_config.gc_nudge == LJT_GC_NUDGE_OFF || ljt_config.mode == LJT_MODE_OBSERVE || !read_gc(a, &gc))
+        return;
+    if (n->posted && (atomic_load_explicit(want, memory_order_acquire) & LJT_WANT_NUDGE) == 0)
+        n->posted = false;                                              /* given, or refused */
+    bool given = atomic_load_explicit(&n->given, memory_order_acquire); /* pairs with ljt_nudge_give */
+    if (given && ljt_gc_rests(&gc)) {
+        judge(a, &gc);
+        given = false;
+    }
+    int is_quiet = quiet(a, now);
+    if (is_quiet < 0)
+        return;
+    bool wanted = is_quiet && (given ? ljt_gc_runs(&gc) : may_begin(&gc) && pays(n, &gc));
+    if (wanted && !n->posted)
+        atomic_fetch_or_explicit(want, LJT_WANT_NUDGE, memory_order_release);
+    else if (!wanted && n->posted)
+        atomic_fetch_and_explicit(want, ~(uint32_t)LJT_WANT_NUDGE, memory_order_relaxed);
+    n->posted = wanted;
+}
+
+void ljt_nudge_give(struct ljt_arena *a)
+{
+    struct ljt_gc gc;
+    struct ljt_nudge *n = &a->nudge;
+    if (!ljt_arena_is(a, LJT_ARENA_ARMED) || ljt_control_paused() || !ljt_gc_read(a, &gc))
+        return;
+    bool given = atomic_load_explicit(&n->given, memory_order_relaxed);
+    if (given ? !ljt_gc_runs(&gc) : !may_begin(&gc))
+        return;
+    ljt_gc_demand(a, STEPS);
+    if (given)
+        return;
+    n->total = gc.total;
+    ljt_histogram_bump(&a->stats.nudges, 1);
+    atomic_store_explicit(&n->given, true, memory_order_release); /* pairs with ljt_nudge_consider */
+}

@@ -1,0 +1,44 @@
+/*
+ * nudge: a quiet VM that sits on garbage begins a collection (LJTRIM_GC_NUDGE).
+ *
+ * What the collector has not found is in use for lj_alloc, and for us. After a peak LuaJIT waits until the heap has
+ * doubled; a quiet VM may take hours to that. The reclaimer judges, once a round, whether a cycle is likely to pay,
+ * and posts LJT_WANT_NUDGE; the VM's next growing allocator call lowers gc.threshold below gc.total, and the VM's own
+ * allocation drives the cycle from there, in its usual steps. While the VM stays quiet the nudge is repeated, so that
+ * the cycle ends within a minute or so, however little is allocated. A VM that allocates nothing is not nudged.
+ *
+ * Never: where the fields are not proven (gc.h), in a cycle that LuaJIT has begun itself, where the program has
+ * stopped its collector, drives it by hand or has asked for a longer pause than LuaJIT's 200%, within a finalizer, while
+ * the library is paused (control.h), or in LJTRIM_MODE=observe.
+ */
+#ifndef LJT_NUDGE_H
+#define LJT_NUDGE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ljt_arena;
+
+struct ljt_nudge {
+    /* The reclaimer's own. */
+    uint64_t seq, since; /* busy, and the time, when the present window began */
+    uint64_t left; /* in use when the last nudged cycle ended; 0: none has, since the heap has last doubled */
+    unsigned share; /* the growth that is worth a cycle is total >> share; 0: not set yet */
+    bool posted;
+
+    /* Written by the mutator: `total` before, then `given`; read, and `given` cleared, by the reclaimer. */
+    uint64_t total;     /* in use when the cycle began */
+    _Atomic bool given; /* a nudged cycle is on its way */
+};
+
+/*
+ * The reclaimer's part, once a round, with nothing held: judges the last nudge, and posts or withdraws the next. The
+ * slot's arena is ARMED.
+ */
+void ljt_nudge_consider(struct ljt_arena *a, uint64_t now);
+
+/* The mutator's part, in a call that asks for more memory: LJT_WANT_NUDGE was set, and has been cleared. */
+void ljt_nudge_give(struct ljt_arena *a);
+
+#endif

@@ -1,0 +1,385 @@
+/*
+ * The nudge: real VMs with garbage, a clock that is moved by hand, and every reason to leave a collector alone.
+ */
+#include "lab.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "gc.h"
+#include "nudge.h"
+
+#define MS UINT64_C(1000000)
+
+TestSuite(nudge, .init = lab_init, .timeout = 60);
+
+static struct lab_vm vm;
+static struct ljt_arena *arena;
+
+static void run(const char *chunk)
+{
+    cr_assert(luaL_dostring(vm.L, chunk) == 0, "%s", lua_tostring(vm.L, -1));
+}
+
+static void open_vm(void)
+{
+    lab_fake_time();
+    lab_stop_time();
+    vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    arena = lab_vm_arm(&vm);
+    lab_vm_know_gc(&vm, arena);
+}
+
+/* 8 MB that a cycle has seen alive, then 3 MB more: its own next cycle is far. */
+static void fill(void)
+{
+    run("keep = {} for i = 1, 8000 do keep[i] = ('x'):rep(1000) .. i end collectgarbage() collectgarbage()"
+        "more = {} for i = 1, 3000 do more[i] = ('y'):rep(1000) .. i end");
+}
+
+static void drop(void)
+{
+    run("keep = nil more = nil");
+}
+
+/* What the reclaimer does in a round, after so many milliseconds. */
+static void round_after(unsigned ms)
+{
+    lab_pass_time(ms * MS);
+    ljt_nudge_consider(arena, ljt_kernel.now());
+}
+
+static bool posted(void)
+{
+    return (atomic_load(&ljt_wiped.word[arena->slot].want) & LJT_WANT_NUDGE) != 0;
+}
+
+static uint64_t nudges(void)
+{
+    return atomic_load(&arena->stats.nudges);
+}
+
+static uint64_t in_use(void)
+{
+    return ljt_arena_gc_total(arena);
+}
+
+static void allocate_a_little(void)
+{
+    lua_newuserdata(vm.L, 1);
+    lua_pop(vm.L, 1);
+}
+
+/* Quiet rounds with few allocations until no cycle is under way. */
+static void be_quiet_until_collected(void)
+{
+    for (int round = 0; round < 1000; round++) {
+        for (int i = 0; i < 100; i++)
+            allocate_a_little();
+        round_after(1000);
+        if (!atomic_load(&arena->nudge.given) && !posted())
+            return;
+    }
+    cr_assert(false, "the cycle does not end");
+}
+
+static void expect_none(const char *why)
+{
+    round_after(1000);
+    round_after(1000);
+    allocate_a_little();
+    round_after(1000);
+    allocate_a_little();
+    cr_expect(nudges() == 0 && !posted(), "%s", why);
+}
+
+/* ---- It works ---- */
+
+Test(nudge, a_quiet_vm_that_has_dropped_its_peak_collects_by_itself)
+{
+    open_vm();
+    fill();
+    drop();
+    uint64_t before = in_use();
+    round_after(1000);
+    cr_expect(!posted(), "it was busy in this window, or that is not known");
+    round_after(1000);
+    cr_expect(posted() && nudges() == 0);
+    allocate_a_little();
+    cr_expect(!posted() && nudges() == 1);
+    be_quiet_until_collected();
+    cr_expect(in_use() < before / 4, "%llu of %llu", (unsigned long long)in_use(),
+              (unsigned long long)before);
+    cr_expect(arena->stats.collected > before / 2 && arena->stats.collected <= before);
+    cr_expect(nudges() == 1, "one a cycle: %llu", (unsigned long long)nudges());
+}
+
+Test(nudge, machine_code_sees_the_new_threshold)
+{
+    open_vm();
+    run("loop = function() local t for i = 1, 20000 do t = {i} end end loop() loop()"); /* compiled by now */
+    fill();
+    drop();
+    round_after(1000);
+    round_after(1000);
+    cr_expect(posted());
+    uint64_t before = in_use();
+    run("loop() loop()"); /* 1 MB */
+    cr_expect(nudges() == 1 && in_use() < before / 4, "%llu of %llu", (unsigned long long)in_use(),
+              (unsigned long long)before);
+}
+
+Test(nudge, a_live_heap_survives)
+{
+    open_vm();
+    fill();
+    round_after(1000);
+    round_after(1000);
+    allocate_a_little();
+    cr_expect(nudges() == 1);
+    be_quiet_until_collected();
+    run("for i = 1, 8000 do assert(keep[i] == ('x'):rep(1000) .. i) end "
+        "for i = 1, 3000 do assert(more[i] == ('y'):rep(1000) .. i) end");
+}
+
+Test(nudge, it_waits_for_a_call_that_asks_for_memory)
+{
+    open_vm();
+    fill();
+    ljt_alloc_fn *gate = ljt_gate_trampoline(arena->slot);
+    void *block = gate(arena->m, NULL, 0, 1000);
+    void *other = gate(arena->m, NULL, 0, 1000);
+    round_after(1000);
+    round_after(1000);
+    block = gate(arena->m, block, 1000, 500);
+    gate(arena->m, block, 500, 0);
+    cr_expect(posted() && nudges() == 0);
+    cr_expect(ljt_histogram_count(&arena->stats.waits) == 0, "nobody has waited");
+    gate(arena->m, other, 1000, 2000);
+    cr_expect(!posted() && nudges() == 1);
+}
+
+/* ---- Whom it leaves alone ---- */
+
+Test(nudge, a_busy_vm_is_not_nudged)
+{
+    open_vm();
+    fill();
+    for (int i = 0; i < 5; i++) {
+        for (int n = 0; n < 21000; n++)
+            ljt_gate_trampoline(arena->slot)(arena->m,
+                                             ljt_gate_trampoline(arena->slot)(arena->m, NULL, 0, 32), 32, 0);
+        round_after(1000);
+        cr_expect(!posted() && nudges() == 0);
+    }
+}
+
+Test(nudge, it_is_withdrawn_when_the_vm_becomes_busy)
+{
+    open_vm();
+    fill();
+    void *block = ljt_gate_trampoline(arena->slot)(arena->m, NULL, 0, 100);
+    round_after(1000);
+    round_after(1000);
+    cr_expect(posted());
+    for (int n = 0; n < 21000; n++) /* none of them asks for more */
+        block = ljt_gate_trampoline(arena->slot)(arena->m, block, 100, 100);
+    round_after(1000);
+    cr_expect(!posted() && nudges() == 0);
+}
+
+Test(nudge, never_where_it_is_turned_off)
+{
+    ljt_config.gc_nudge = LJT_GC_NUDGE_OFF;
+    open_vm();
+    fill();
+    expect_none("LJTRIM_GC_NUDGE=off");
+}
+
+Test(nudge, never_while_the_program_has_us_pause)
+{
+    open_vm();
+    fill();
+    round_after(1000);
+    round_after(1000);
+    cr_assert(posted());
+    cr_assert(ljt_control_pause(0) == 0);
+    allocate_a_little();
+    cr_expect(!posted() && nudges() == 0);
+}
+
+Test(nudge, never_where_only_to_observe)
+{
+    ljt_config.mode = LJT_MODE_OBSERVE;
+    open_vm();
+    fill();
+    expect_none("LJTRIM_MODE=observe");
+}
+
+Test(nudge, never_where_the_program_has_stopped_its_collector)
+{
+    open_vm();
+    fill();
+    run("collectgarbage('stop')");
+    expect_none("stopped");
+}
+
+Test(nudge, never_where_the_program_has_asked_for_a_long_pause)
+{
+    open_vm();
+    run("collectgarbage('setpause', 400)");
+    fill();
+    struct ljt_gc gc;
+    cr_assert(ljt_gc_read(arena, &gc) && ljt_gc_rests(&gc) && gc.pause == 400);
+    expect_none("a pause of 400");
+}
+
+Test(nudge, never_in_a_cycle_that_is_not_its_own)
+{
+    open_vm();
+    fill();
+    run("collectgarbage('step', 0)");
+    struct ljt_gc gc;
+    cr_assert(ljt_gc_read(arena, &gc) && gc.state != 0);
+    uint64_t threshold = gc.threshold;
+    round_after(1000);
+    round_after(1000);
+    cr_expect(!posted());
+    atomic_fetch_or(&ljt_wiped.word[arena->slot].want, LJT_WANT_NUDGE); /* posted just before it began */
+    ljt_gate_trampoline(arena->slot)(arena->m, NULL, 0, 16);
+    cr_expect(ljt_gc_read(arena, &gc) && gc.threshold == threshold && nudges() == 0 && !posted());
+}
+
+Test(nudge, never_where_the_program_drives_its_collector_by_hand)
+{
+    open_vm();
+    fill();
+    lua_gc(vm.L, LUA_GCSTOP, 0);
+    lua_gc(vm.L, LUA_GCRESTART, -1); /* threshold by total, not by estimate */
+    expect_none("restarted by hand");
+}
+
+Test(nudge, never_where_the_fields_are_not_known)
+{
+    open_vm();
+    fill();
+    arena->gc_width = 4;
+    expect_none("no GC64");
+    arena->gc_width = 0;
+    expect_none("unproven");
+}
+
+static int take_the_nudge(lua_State *L)
+{
+    struct ljt_gc gc;
+    atomic_fetch_or(&ljt_wiped.word[arena->slot].want, LJT_WANT_NUDGE);
+    lua_newuserdata(L, 100);
+    cr_expect(ljt_gc_read(arena, &gc) && gc.threshold >= UINT64_C(1) << 47);
+    return 0;
+}
+
+Test(nudge, never_within_a_finalizer)
+{
+    open_vm();
+    fill();
+    lua_newuserdata(vm.L, 8);
+    lua_newtable(vm.L);
+    lua_pushcfunction(vm.L, take_the_nudge);
+    lua_setfield(vm.L, -2, "__gc");
+    lua_setmetatable(vm.L, -2);
+    lua_settop(vm.L, 0);
+    atomic_store(&arena->nudge.given, true); /* not even in a cycle of its own */
+    lua_gc(vm.L, LUA_GCCOLLECT, 0);
+    cr_expect(!posted() && nudges() == 0);
+    struct ljt_gc gc;
+    cr_expect(ljt_gc_read(arena, &gc) && ljt_gc_rests(&gc));
+}
+
+Test(nudge, never_for_less_than_is_worth_a_pass)
+{
+    open_vm();
+    fill();
+    ljt_config.min_reclaim = 4 * MIB; /* of the 3 MB that were added */
+    expect_none("LJTRIM_MIN_RECLAIM");
+}
+
+Test(nudge, never_again_before_the_cycle_has_ended)
+{
+    open_vm();
+    fill();
+    drop();
+    round_after(1000);
+    round_after(1000);
+    for (int i = 0; i < 20; i++) {
+        allocate_a_little();
+        round_after(1000);
+    }
+    cr_expect(nudges() == 1 && atomic_load(&arena->nudge.given), "repeated, but the same cycle");
+}
+
+Test(nudge, a_forked_child_begins_afresh)
+{
+    open_vm();
+    fill();
+    round_after(1000);
+    round_after(1000);
+    cr_assert(posted());
+    ljt_gate_fork_prepare();
+    pid_t pid = fork();
+    if (pid == 0) {
+        ljt_gate_fork_child();
+        bool lost = !posted();
+        allocate_a_little();
+        _exit(lost && nudges() == 0 && !arena->nudge.posted ? 0 : 1);
+    }
+    ljt_gate_fork_parent();
+    int status;
+    cr_assert(waitpid(pid, &status, 0) == pid);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    allocate_a_little();
+    cr_expect(nudges() == 1, "the parent goes on");
+}
+
+/* ---- Does it pay? ---- */
+
+/* So many quiet rounds, in each of which 1.1 MB of garbage are made by few calls. Returns the nudges. */
+static uint64_t nudges_in(unsigned rounds)
+{
+    uint64_t before = nudges();
+    for (unsigned i = 0; i < rounds; i++) {
+        run("for i = 1, 11 do local s = ('z'):rep(100000 + i) .. os.clock() end");
+        round_after(1000);
+        allocate_a_little();
+        be_quiet_until_collected();
+    }
+    return nudges() - before;
+}
+
+Test(nudge, cycles_that_free_little_become_rare_until_the_next_peak)
+{
+    open_vm();
+    fill(); /* and all of it stays alive */
+    round_after(1000);
+    uint64_t first = nudges_in(10);
+    cr_expect(first >= 1 && first <= 3, "%llu", (unsigned long long)first);
+    cr_expect(nudges_in(20) == 0, "it has learned");
+    run("peak = {} for i = 1, 30000 do peak[i] = ('p'):rep(1000) .. i end peak = nil");
+    round_after(1000);
+    uint64_t before = in_use();
+    cr_expect(nudges_in(3) >= 1, "a peak is another matter");
+    cr_expect(in_use() < before / 2, "%llu of %llu", (unsigned long long)in_use(),
+              (unsigned long long)before);
+}
+
+Test(nudge, on_means_each_time)
+{
+    ljt_config.gc_nudge = LJT_GC_NUDGE_ON;
+    open_vm();
+    fill();
+    round_after(1000);
+    cr_expect(nudges_in(10) >= 5);
+}
