@@ -76,7 +76,7 @@ MAN_PAGES    := $(wildcard docs/*.[1-8])
 FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
                 tests/system/hosts bench/tools))
 
-.PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan check-model bench demo \
+.PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan check-model bench duel demo \
         format check-format tidy install uninstall clean
 
 all: $(BUILD)/libljtrim.so $(BUILD)/ljtrim  ## build the library and the ljtrim command (the default)
@@ -168,6 +168,10 @@ check-model:  ## check the gate's protocol with spin
 bench: all hosts  ## measure against the plain process and against peers
 	$(call need_program,bench/run)
 	$(Q)bench/run $(ARGS)
+
+duel: all  ## the OOM duel: nginx under a memory limit with and without the library (wants control groups)
+	$(call need_program,scripts/oom-duel)
+	$(Q)scripts/oom-duel $(ARGS)
 
 demo: deps  ## the breathing curve: nginx with and without the library, a picture and a table
 	$(call need_program,scripts/demo)

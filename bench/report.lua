@@ -277,3 +277,9 @@ for _, g in ipairs(GROUPS) do
   end
 end
 csv:close()
+
+local duel = io.open(dir .. "/oom-duel.md") -- by scripts/oom-duel; the last section, which it also replaces by itself
+if duel then
+  io.write("\n", duel:read("*a"))
+  duel:close()
+end
