@@ -15,29 +15,6 @@
 #include "stats_page.h"
 #include "version.h"
 
-/* ---- The table ---- */
-
-#define PROCESS LJT_STATS_PROCESS
-#define TOTAL LJT_STATS_TOTAL
-#define ARENA LJT_STATS_ARENA
-#define AT(member) (int)offsetof(struct ljt_arena_stats, member)
-#define COMPUTED LJT_STATS_COMPUTED
-#define FIELD(name, scope, kind, source, text, metric, help) \
-    {#name, scope, LJT_STATS_##kind, source, text, metric, help},
-
-const struct ljt_stats_field ljt_stats_fields[LJT_STATS_FIELDS] = {LJT_STATS_TABLE(FIELD)};
-
-#undef FIELD
-#undef COMPUTED
-#undef AT
-#undef ARENA
-#undef TOTAL
-#undef PROCESS
-
-#define FITS(name, ...) static_assert(sizeof(#name) <= LJT_STATS_NAME_SIZE, "terminated: " #name);
-LJT_STATS_TABLE(FITS)
-#undef FITS
-
 /* ---- Gathering ---- */
 
 /*
@@ -180,18 +157,18 @@ static void gather(struct ljt_stats_snapshot *s)
 
 /* ---- The page ---- */
 
-#define NAME(name, ...) #name,
-static char names[LJT_STATS_FIELDS][LJT_STATS_NAME_SIZE] = {LJT_STATS_TABLE(NAME)};
-#undef NAME
-
 /* Guarded by ljt_wiped.stats, but for readers from outside. */
+static struct ljt_stats_snapshot snapshot;
+
 __attribute__((visibility("default"))) struct ljt_stats_page ljtrim_stats_page = {
     .magic = LJT_STATS_MAGIC,
     .layout = LJT_STATS_LAYOUT,
     .fields = LJT_STATS_FIELDS,
     .buckets = LJT_HISTOGRAM_BUCKETS,
     .rows = LJT_GATES,
-    .names = names,
+    .field_size = sizeof(struct ljt_stats_field),
+    .field = ljt_stats_fields,
+    .snapshot = &snapshot,
 };
 
 void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, void *arg), void *arg)
@@ -202,11 +179,11 @@ void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, voi
         atomic_load_explicit(&page->sequence, memory_order_relaxed) | 1; /* a fork may have left it so */
     atomic_store_explicit(&page->sequence, odd, memory_order_relaxed);
     atomic_thread_fence(memory_order_seq_cst); /* the snapshot changes after the sequence... */
-    gather(&page->snapshot);
+    gather(&snapshot);
     atomic_store_explicit(&page->sequence, odd + 1,
                           memory_order_release); /* ...and before it changes again */
     if (use != NULL)
-        use(&page->snapshot, arg);
+        use(&snapshot, arg);
     ljt_lock_release(&ljt_wiped.stats);
 }
 

@@ -10,7 +10,7 @@
  * whether `sequence` is even and the same as before. In a forked child it is its parent's until it gathers itself:
  * compare the snapshot's pid.
  *
- * Versions: figures are found by name, through `names`; a reader skips those that it does not know, and the snapshot's
+ * Versions: figures are found by name, through `field`; a reader skips those that it does not know, and the snapshot's
  * shape follows from the counts here. What can't be told so makes `layout` another number.
  */
 #ifndef LJT_STATS_PAGE_H
@@ -28,15 +28,18 @@ enum { LJT_STATS_LAYOUT = 1 };
 struct ljt_stats_page {
     uint64_t magic;
     uint32_t layout;
-    uint32_t fields;  /* figures in a row, and names */
-    uint32_t buckets; /* of a histogram: 3 words, and these */
-    uint32_t rows;    /* of snapshot.arena */
-    char (*names)[LJT_STATS_NAME_SIZE];
+    uint32_t fields;                     /* figures in a row, and elements of field[] */
+    uint32_t field_size;                 /* of an element: its name, terminated, comes first */
+    uint32_t buckets;                    /* of a histogram: 3 words, and these */
+    uint32_t rows;                       /* of snapshot->arena */
+    uint32_t reserved;                   /* 0 */
+    const struct ljt_stats_field *field; /* what the figures are called */
+    struct ljt_stats_snapshot *snapshot;
     _Atomic uint64_t sequence; /* 0: nothing was gathered yet */
-    struct ljt_stats_snapshot snapshot;
 };
 
-static_assert(offsetof(struct ljt_stats_page, snapshot) == 40, "layout 1");
+static_assert(offsetof(struct ljt_stats_page, field) == 32 && sizeof(struct ljt_stats_page) == 56,
+              "layout 1");
 static_assert(offsetof(struct ljt_stats_snapshot, waits) == 24 &&
                   sizeof(struct ljt_histogram) == (3 + LJT_HISTOGRAM_BUCKETS) * 8 &&
                   offsetof(struct ljt_stats_snapshot, total) == 24 + 2 * sizeof(struct ljt_histogram) &&

@@ -217,12 +217,12 @@ Test(stats_file, without_a_file_the_page_alone_is_kept)
     ljt_stats_keep(100 * S, UINT64_MAX);
     uint64_t sequence = atomic_load(&ljtrim_stats_page.sequence);
     cr_expect(sequence != 0 && sequence % 2 == 0);
-    cr_expect(ljtrim_stats_page.snapshot.total.value[LJT_STATS_mapped] == 64 * MIB);
+    cr_expect(ljtrim_stats_page.snapshot->total.value[LJT_STATS_mapped] == 64 * MIB);
     a->stats.mapped = 65 * MIB;
     ljt_stats_keep(100 * S + 1000, 1000);
     cr_expect(atomic_load(&ljtrim_stats_page.sequence) == sequence, "not at every turn of a busy reclaimer");
     ljt_stats_keep(100 * S + 2000, UINT64_MAX);
-    cr_expect(ljtrim_stats_page.snapshot.total.value[LJT_STATS_mapped] == 65 * MIB, "but before it sleeps");
+    cr_expect(ljtrim_stats_page.snapshot->total.value[LJT_STATS_mapped] == 65 * MIB, "but before it sleeps");
     cr_expect(files(false) == 0);
 }
 
@@ -253,7 +253,7 @@ Test(stats_file, those_who_gather_at_once_do_not_disturb_each_other_or_a_reader_
         ljt_histogram_add(&a->stats.waits, read); /* its one writer */
         uint64_t before = atomic_load_explicit(&ljtrim_stats_page.sequence, memory_order_acquire);
         for (unsigned k = 0; k < LJT_STATS_FIELDS; k++)
-            row.value[k] = lab_glance(&ljtrim_stats_page.snapshot.total.value[k]);
+            row.value[k] = lab_glance(&ljtrim_stats_page.snapshot->total.value[k]);
         atomic_thread_fence(memory_order_acquire);
         if (before == 0 || before % 2 != 0 ||
             atomic_load_explicit(&ljtrim_stats_page.sequence, memory_order_relaxed) != before)
