@@ -17,11 +17,14 @@ enum ljt_exit {
     LJT_EXIT_NO_PERMISSION = 4,
     LJT_EXIT_NO_ARENA = 5,   /* a process without a LuaJIT heap */
     LJT_EXIT_UNREADABLE = 6, /* a LuaJIT heap, but never at rest when we looked */
+    LJT_EXIT_NOT_PRELOADED = 7,
     LJT_EXIT_NOT_EXECUTABLE = 126,
     LJT_EXIT_NOT_FOUND = 127,
 };
 
 int ljt_inspect_main(int argc, char **argv);
+int ljt_stats_main(int argc, char **argv);
+int ljt_top_main(int argc, char **argv);
 int ljt_run_main(int argc, char **argv);
 int ljt_doctor_main(int argc, char **argv);
 int ljt_help_main(int argc, char **argv);

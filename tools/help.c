@@ -9,13 +9,17 @@
 
 const char ljt_usage[] = "usage: ljtrim inspect PID [--json | --csv] [--map FILE] [--no-stop]\n"
                          "                      [--max-stop MS]\n"
+                         "       ljtrim stats PID [--json | --prometheus] [--watch SECONDS]\n"
+                         "       ljtrim top [--once] [--interval SECONDS] [--sort KEY]\n"
                          "       ljtrim run [--OPTION VALUE ...] -- COMMAND [ARG ...]\n"
                          "       ljtrim doctor [PID | -- COMMAND [ARG ...]]\n"
-                         "       ljtrim help [inspect | run | doctor | OPTION]\n"
+                         "       ljtrim help [SUBCOMMAND | OPTION]\n"
                          "       ljtrim version\n"
                          "\n"
                          "inspect  says who holds the memory of a running process, how much of what\n"
                          "         LuaJIT's allocator holds is free, and what libljtrim would return\n"
+                         "stats    shows the figures of a process in which libljtrim is preloaded\n"
+                         "top      shows all such processes, again and again\n"
                          "run      runs a command with libljtrim preloaded\n"
                          "doctor   says what libljtrim finds here, in a process or in a command, what\n"
                          "         stands in its way, and what to do about it\n"
@@ -51,6 +55,42 @@ static const char inspect_help[] =
     "Exit status: 0 done, 2 usage, 3 no such process, 4 no permission, 5 no LuaJIT\n"
     "arena in it, 6 an arena that was never at rest, 1 anything else\n";
 
+static const char stats_help[] =
+    "ljtrim stats PID [--json | --prometheus] [--watch SECONDS]\n"
+    "\n"
+    "Shows what libljtrim has counted in a process in which it is preloaded: the same\n"
+    "figures as its dump (SIGUSR2) and LJTRIM_STATS_FILE, read from its memory. It is\n"
+    "neither stopped nor signalled, and it may itself be stopped. They are gathered\n"
+    "when something has changed; a VM that does nothing has old ones.\n"
+    "\n"
+    "  --json           one JSON object: docs/STATS.md\n"
+    "  --prometheus     Prometheus' text exposition\n"
+    "  --watch SECONDS  again and again, until the process ends\n"
+    "\n"
+    "Exit status: 0 done, 2 usage, 3 no such process, 4 no permission, 5 no Lua heap\n"
+    "in it has grown, 7 libljtrim is not in it, 1 anything else\n";
+
+static const char top_help[] =
+    "ljtrim top [--once] [--interval SECONDS] [--sort KEY]\n"
+    "\n"
+    "Shows every process with libljtrim that may be read, in containers too, without\n"
+    "disturbing them. On a terminal the table is drawn in place until it is\n"
+    "interrupted; elsewhere one follows the other.\n"
+    "\n"
+    "  --once              one table\n"
+    "  --interval SECONDS  between two tables (2)\n"
+    "  --sort KEY          rss, mapped, resident, floor, ratio, purged, rate, cpu: the\n"
+    "                      largest first; or pid (rss)\n"
+    "\n"
+    "  RSS       of the process\n"
+    "  RESIDENT  of its Lua heaps, at the last look\n"
+    "  FLOOR     of these, what no purge can go below; RATIO: resident / floor\n"
+    "  PURGED    given back to the kernel so far; rate: a second, since the last table\n"
+    "  CPU       what the library takes of one processor, since the last table\n"
+    "  ARENAS    Lua heaps that are looked after\n"
+    "\n"
+    "Exit status: 0 done, 2 usage, 1 anything else\n";
+
 static const char run_help[] =
     "ljtrim run [--library FILE] [--print] [--OPTION VALUE ...] -- COMMAND [ARG ...]\n"
     "\n"
@@ -81,7 +121,11 @@ static const char doctor_help[] =
 
 static const struct {
     const char *word, *text;
-} topics[] = {{"inspect", inspect_help}, {"run", run_help}, {"doctor", doctor_help}};
+} topics[] = {{"inspect", inspect_help},
+              {"stats", stats_help},
+              {"top", top_help},
+              {"run", run_help},
+              {"doctor", doctor_help}};
 
 static char lower_dash(char c)
 {

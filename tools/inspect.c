@@ -6,6 +6,7 @@
  * while it runs. Where a stop falls into the middle of an allocation, the heap does not add up; then it runs
  * on for a few milliseconds and is stopped again.
  */
+#include "arguments.h"
 #include "commands.h"
 #include "inspection.h"
 #include "permission.h"
@@ -102,22 +103,6 @@ static int measure(struct ljt_inspection *n, const struct options *o)
     return error;
 }
 
-/* The last number of NSpid is the process's id as itself sees it. */
-static pid_t read_inner_pid(pid_t pid)
-{
-    char path[64], line[256];
-    pid_t inner = pid;
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return pid;
-    while (fgets(line, sizeof(line), f) != NULL)
-        if (strncmp(line, "NSpid:", 6) == 0)
-            inner = (pid_t)atoi(strrchr(line, '\t') + 1);
-    fclose(f);
-    return inner;
-}
-
 static int examine(struct ljt_inspection *n, const struct options *o)
 {
     int error = ljt_remote_open(&n->remote, o->pid);
@@ -127,7 +112,7 @@ static int examine(struct ljt_inspection *n, const struct options *o)
     error = measure(n, o);
     if (error != 0 || o->format == FORMAT_CSV)
         return error;
-    n->inner_pid = read_inner_pid(o->pid);
+    n->inner_pid = ljt_inner_pid(o->pid);
     ljt_cgroup_read(&n->cgroup, o->pid);
     return ljt_holders_read(&n->holders, &n->remote, &n->found, n->arenas, n->count);
 }
@@ -158,26 +143,6 @@ static int fail(pid_t pid, int error)
     }
 }
 
-/* "--name=value" or "--name", "value". NULL if argv[*i] is not this option; "" if its value is missing. */
-static const char *value_of(const char *name, int argc, char **argv, int *i)
-{
-    size_t n = strlen(name);
-    if (strncmp(argv[*i], name, n) != 0 || (argv[*i][n] != '\0' && argv[*i][n] != '='))
-        return NULL;
-    if (argv[*i][n] == '=')
-        return argv[*i] + n + 1;
-    return *i + 1 < argc ? argv[++*i] : "";
-}
-
-/* A number from `least` on, or -1. */
-static long number(const char *s, long least)
-{
-    char *end;
-    errno = 0;
-    long n = strtol(s, &end, 10);
-    return errno == 0 && end != s && *end == '\0' && n >= least && n < 1 << 30 ? n : -1;
-}
-
 static int parse(int argc, char **argv, struct options *o)
 {
     *o = (struct options){.max_stop_ms = -1};
@@ -189,7 +154,7 @@ static int parse(int argc, char **argv, struct options *o)
             o->format = FORMAT_CSV;
         } else if (strcmp(word, "--no-stop") == 0) {
             o->no_stop = true;
-        } else if ((value = value_of("--map", argc, argv, &i)) != NULL) {
+        } else if ((value = ljt_value_of("--map", argc, argv, &i)) != NULL) {
             size_t n = strlen(value);
             if (n < 5 || (strcmp(value + n - 4, ".svg") != 0 && strcmp(value + n - 4, ".png") != 0)) {
                 fprintf(stderr, "ljtrim: inspect: --map wants a file that ends in .svg or .png, not '%s'\n",
@@ -197,15 +162,15 @@ static int parse(int argc, char **argv, struct options *o)
                 return -EINVAL;
             }
             o->map = value;
-        } else if ((value = value_of("--max-stop", argc, argv, &i)) != NULL) {
-            if ((o->max_stop_ms = number(value, 0)) < 0) {
+        } else if ((value = ljt_value_of("--max-stop", argc, argv, &i)) != NULL) {
+            if ((o->max_stop_ms = ljt_number(value, 0)) < 0) {
                 fprintf(stderr,
                         "ljtrim: inspect: --max-stop wants milliseconds, or 0 for no limit, not '%s'\n",
                         value);
                 return -EINVAL;
             }
-        } else if (o->pid == 0 && number(word, 1) > 0) {
-            o->pid = (pid_t)number(word, 1);
+        } else if (o->pid == 0 && ljt_number(word, 1) > 0) {
+            o->pid = (pid_t)ljt_number(word, 1);
         } else {
             fprintf(stderr,
                     "ljtrim: inspect: '%s' is neither a process id nor an option; see 'ljtrim help'\n", word);

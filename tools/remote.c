@@ -48,6 +48,21 @@ static void read_comm(struct ljt_remote *r)
     fclose(f);
 }
 
+pid_t ljt_inner_pid(pid_t pid)
+{
+    char path[64], line[256];
+    pid_t inner = pid;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    if (f == NULL)
+        return pid;
+    while (fgets(line, sizeof(line), f) != NULL)
+        if (strncmp(line, "NSpid:", 6) == 0) /* outermost first */
+            inner = (pid_t)atoi(strrchr(line, '\t') + 1);
+    fclose(f);
+    return inner;
+}
+
 int ljt_remote_open(struct ljt_remote *r, pid_t pid)
 {
     char path[64];

@@ -54,6 +54,9 @@ struct ljt_remote {
 /* CLOCK_MONOTONIC in microseconds. */
 double ljt_now_us(void);
 
+/* A process's id as itself sees it, in its own PID namespace. */
+pid_t ljt_inner_pid(pid_t pid);
+
 int ljt_remote_open(struct ljt_remote *r, pid_t pid);
 void ljt_remote_close(struct ljt_remote *r); /* resumes first */
 
