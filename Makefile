@@ -5,6 +5,7 @@
 
 CC           = gcc
 AR           = gcc-ar
+CLANG        = clang-14
 CLANG_FORMAT = clang-format-14
 CLANG_TIDY   = clang-tidy-14
 PREFIX       = /usr/local
@@ -22,7 +23,7 @@ say = @printf '  %-5s %s\n' '$(1)' '$(2)'
 # ---- Flags ----
 
 # An empty _GNU_SOURCE, so that a file that defines it once more for itself does not clash.
-BASE_CPPFLAGS = -D_GNU_SOURCE= -Ipreload -MMD -MP
+BASE_CPPFLAGS = -D_GNU_SOURCE= -Ipreload -Isymtab -MMD -MP
 BASE_CFLAGS   = -std=gnu11 -O2 -g -fvisibility=hidden -Wall -Wextra -Wundef -Wstrict-prototypes \
                 -Wmissing-prototypes -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 
@@ -35,6 +36,11 @@ PRELOAD_CFLAGS  = -fPIC -ftls-model=initial-exec -fno-plt
 PRELOAD_LDFLAGS = -shared -Wl,-z,max-page-size=65536 -Wl,-soname,libljtrim.so \
                   -Wl,--version-script,preload/libljtrim.map \
                   -Wl,-z,defs,-z,relro,-z,now,-z,nodelete,-z,noexecstack,--as-needed
+
+# What needs more than libc. It is opened with RTLD_LOCAL and closed again: nothing of it is seen by the host.
+SYMTAB_LDFLAGS  = -shared -Wl,-soname,libljtrim-symtab.so -Wl,--version-script,symtab/libljtrim-symtab.map \
+                  -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack,--as-needed
+SYMTAB_LIBS     = -lelf -llzma -lz
 
 TOOL_LDFLAGS    = -pie -Wl,-z,relro,-z,now,--as-needed
 
@@ -59,27 +65,31 @@ endef
 
 # Fail in words: $(call need_files,files,what) where no source is there yet, $(call need_program,path).
 need_files   = @$(if $(strip $(1)),true,echo "make: $(2): no source file is there yet" >&2; exit 1)
+comma        := ,
 need_program = @test -x $(1) || { echo "make: $(1) is not there yet" >&2; exit 1; }
 
 # ---- What is built ----
 
 PRELOAD      := $(wildcard preload/*.c)
+SYMTAB       := $(wildcard symtab/*.c)
 TOOLS        := $(wildcard tools/*.c)
 UNIT_TESTS   := $(wildcard tests/unit/*.c)
+FUZZED       := $(wildcard tests/fuzz/*.c)
 # These define mmap and friends, and hook them up when loaded: not inside a test binary.
 UNIT_PRELOAD := $(filter-out preload/interpose.c preload/entry.c,$(PRELOAD))
 HOSTS        := $(wildcard tests/system/hosts/*.c)
 PLUGINS      := $(wildcard tests/system/hosts/plugin_*.c)
 HOST_BINS    := $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%,$(filter-out $(PLUGINS),$(HOSTS))) \
-                $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%.so,$(PLUGINS))
+                $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%.so,$(PLUGINS)) \
+                $(patsubst %,$(BUILD)/hosts/%_static,run_lua allocf_games)
 MAN_PAGES    := $(wildcard docs/*.[1-8])
 FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
-                tests/system/hosts bench/tools))
+                tests/fuzz tests/system/hosts bench/tools))
 
-.PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan check-model bench duel demo \
+.PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan fuzz check-model bench duel demo \
         format check-format tidy install uninstall clean
 
-all: $(BUILD)/libljtrim.so $(BUILD)/ljtrim  ## build the library and the ljtrim command (the default)
+all: $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so $(BUILD)/ljtrim  ## build the library and the ljtrim command (the default)
 
 hosts: $(HOST_BINS)  ## build the programs that the system tests preload into
 
@@ -90,6 +100,12 @@ $(BUILD)/libljtrim.so: $(PRELOAD:%.c=$(BUILD)/%.o) preload/libljtrim.map Makefil
 	$(call need_files,$(PRELOAD),preload/)
 	$(call link,$(PRELOAD_LDFLAGS))
 
+$(BUILD)/symtab/%.o: symtab/%.c Makefile
+	$(call compile,-fPIC)
+
+$(BUILD)/libljtrim-symtab.so: $(SYMTAB:%.c=$(BUILD)/%.o) symtab/libljtrim-symtab.map Makefile
+	$(call link,$(SYMTAB_LDFLAGS),$(SYMTAB_LIBS))
+
 # As an archive, what the command shares with the library (layout, options) comes without a list of names.
 $(BUILD)/parts.a: $(UNIT_PRELOAD:%.c=$(BUILD)/%.o)
 	$(call say,AR,$@)
@@ -99,9 +115,9 @@ $(BUILD)/parts.a: $(UNIT_PRELOAD:%.c=$(BUILD)/%.o)
 $(BUILD)/tools/%.o: tools/%.c Makefile
 	$(call compile,-fPIE)
 
-$(BUILD)/ljtrim: $(TOOLS:%.c=$(BUILD)/%.o) $(BUILD)/parts.a
+$(BUILD)/ljtrim: $(TOOLS:%.c=$(BUILD)/%.o) $(SYMTAB:%.c=$(BUILD)/%.o) $(BUILD)/parts.a
 	$(call need_files,$(TOOLS),tools/)
-	$(call link,$(TOOL_LDFLAGS),-lelf)
+	$(call link,$(TOOL_LDFLAGS),$(SYMTAB_LIBS))
 
 # Hosts call LuaJIT's API; one that only loads plugins must not need LuaJIT, hence --as-needed.
 host_libs = -Wl,--as-needed $(LUAJIT_LIBS) -ldl -lpthread -lm
@@ -115,6 +131,10 @@ $(BUILD)/hosts/plugin_%.so: $(BUILD)/hosts/plugin_%.o
 $(BUILD)/hosts/%: $(BUILD)/hosts/%.o
 	$(call link,,$(host_libs))
 
+# LuaJIT inside the program, with its symbols, as programs that bring their own LuaJIT have it.
+$(BUILD)/hosts/%_static: $(BUILD)/hosts/%.o
+	$(call link,-Wl$(comma)-E,$(patsubst -l%,-l:lib%.a,$(filter -lluajit%,$(LUAJIT_LIBS))) -ldl -lm)
+
 # ---- Unit tests, plain and under each sanitizer ----
 
 # $(call unit_tests,DIR,BINARY,FLAGS,RUNNER SOURCE,LIBS): the tests and the library's sources in one binary.
@@ -122,14 +142,21 @@ define unit_tests
 $(BUILD)/$(1)/preload/%.o: preload/%.c Makefile
 	$$(call compile,-DLJT_UNIT_TEST -fPIE $(3))
 
+$(BUILD)/$(1)/symtab/%.o: symtab/%.c Makefile
+	$$(call compile,-fPIE $(3))
+
 $(BUILD)/$(1)/tests/unit/%.o: tests/unit/%.c Makefile
-	$$(call compile,-DLJT_UNIT_TEST -DLJT_LIBRARY='"$(abspath $(BUILD))/libljtrim.so"' -fPIE -fvisibility=default $(3) \
+	$$(call compile,-DLJT_UNIT_TEST -DLJT_LIBRARY='"$(abspath $(BUILD))/libljtrim.so"' \
+	    -DLJT_SYMTAB_LIBRARY='"$(abspath $(BUILD))/libljtrim-symtab.so"' -DLJT_CORPUS='"$(abspath tests/fuzz/corpus)"' -fPIE -fvisibility=default $(3) \
 	    $$(LUAJIT_CFLAGS) $$(CRITERION_CFLAGS))
 
-$(BUILD)/$(2): $(patsubst %.c,$(BUILD)/$(1)/%.o,$(UNIT_PRELOAD)) \
+$(BUILD)/$(1)/tests/fuzz/%.o: tests/fuzz/%.c Makefile
+	$$(call compile,-fPIE $(3))
+
+$(BUILD)/$(2): $(patsubst %.c,$(BUILD)/$(1)/%.o,$(UNIT_PRELOAD) $(SYMTAB) $(FUZZED)) \
                $(patsubst %.c,$(BUILD)/$(1)/tests/unit/%.o,$(notdir $(UNIT_TESTS)) $(4))
 	$$(call need_files,$(UNIT_TESTS),tests/unit/)
-	$$(call link,-pie $(3),$(5) $$(LUAJIT_LIBS) -lelf -ldl -lpthread -lm)
+	$$(call link,-pie $(3),$(5) $$(LUAJIT_LIBS) $$(SYMTAB_LIBS) -ldl -lpthread -lm)
 endef
 
 SANITIZE = -fno-omit-frame-pointer -fno-sanitize-recover=all
@@ -148,18 +175,30 @@ deps:  ## install the Debian packages that build, tests and demo need
 test: deps  ## everything: unit tests, then system tests (both run, whatever the first says)
 	$(Q)scripts/test-total '$(MAKE) test-unit' '$(MAKE) test-system'
 
-test-unit: $(BUILD)/test-unit $(BUILD)/libljtrim.so  ## unit tests (Criterion; arguments: ARGS='--filter gate/*')
+test-unit: $(BUILD)/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so  ## unit tests (Criterion; arguments: ARGS='--filter gate/*')
 	$(Q)scripts/test-total '$(BUILD)/test-unit $(ARGS)'
 
 test-system: all hosts  ## system tests: real nginx, luajit and small hosts
 	$(call need_program,tests/system/run)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/system/run $(ARGS)
 
-check-asan check-ubsan check-tsan: check-%: $(BUILD)/%/test-unit $(BUILD)/libljtrim.so
+check-asan check-ubsan check-tsan: check-%: $(BUILD)/%/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so
 	$(Q)scripts/test-total '$(BUILD)/$*/test-unit $(ARGS)'
 check-asan:   ## unit tests under AddressSanitizer
 check-ubsan:  ## unit tests under UndefinedBehaviorSanitizer
 check-tsan:   ## unit tests under ThreadSanitizer
+
+# libFuzzer needs clang; the tests need neither, they replay the corpus.
+FUZZ_SECONDS = 60
+$(BUILD)/fuzz-symtab: tests/fuzz/symtab.c $(SYMTAB) $(wildcard symtab/*.h) Makefile
+	$(call say,CLANG,$@)
+	$(Q)$(CLANG) $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined \
+	    -fno-sanitize-recover=all tests/fuzz/symtab.c $(SYMTAB) $(SYMTAB_LIBS) -o $@
+
+fuzz: $(BUILD)/fuzz-symtab  ## look for ELF files that break symtab/ (clang-14; FUZZ_SECONDS=60)
+	$(Q)mkdir -p $(BUILD)/fuzz-found
+	$(Q)cd $(BUILD) && ./fuzz-symtab -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=1 \
+	    $(ARGS) fuzz-found $(abspath tests/fuzz/corpus/symtab)
 
 check-model:  ## check the gate's protocol with spin
 	$(call need_program,tests/model/run)
@@ -186,18 +225,20 @@ format:  ## format the C files (clang-format-14)
 check-format:  ## say which C files are not formatted
 	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
 
-tidy:  ## static analysis of preload/ and tools/ (clang-tidy-14)
-	$(Q)$(CLANG_TIDY) --quiet $(PRELOAD) $(TOOLS) -- $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
+tidy:  ## static analysis of preload/, symtab/ and tools/ (clang-tidy-14)
+	$(Q)$(CLANG_TIDY) --quiet $(PRELOAD) $(SYMTAB) $(TOOLS) -- $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
 
 man_path = $(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))
 
 install: all  ## install under $(DESTDIR)$(PREFIX)
 	install -D -m 644 $(BUILD)/libljtrim.so '$(DESTDIR)$(PREFIX)/lib/libljtrim.so'
+	install -D -m 644 $(BUILD)/libljtrim-symtab.so '$(DESTDIR)$(PREFIX)/lib/libljtrim-symtab.so'
 	install -D -m 755 $(BUILD)/ljtrim '$(DESTDIR)$(PREFIX)/bin/ljtrim'
 	$(foreach page,$(MAN_PAGES),install -D -m 644 $(page) '$(DESTDIR)$(man_path)' &&) true
 
 uninstall:  ## remove what install has put there
-	rm -f '$(DESTDIR)$(PREFIX)/lib/libljtrim.so' '$(DESTDIR)$(PREFIX)/bin/ljtrim' \
+	rm -f '$(DESTDIR)$(PREFIX)/lib/libljtrim.so' '$(DESTDIR)$(PREFIX)/lib/libljtrim-symtab.so' \
+	    '$(DESTDIR)$(PREFIX)/bin/ljtrim' \
 	    $(foreach page,$(MAN_PAGES),'$(DESTDIR)$(man_path)')
 
 clean:  ## remove everything that was built

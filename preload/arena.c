@@ -10,6 +10,7 @@
 #include "reclaim.h"
 #include "signals.h"
 #include "stats.h"
+#include "symbols.h"
 #include "thp.h"
 
 struct ljt_arena ljt_arenas[LJT_GATES];
@@ -30,6 +31,7 @@ _Atomic unsigned ljt_arena_slots;
 struct candidate {
     uintptr_t base; /* 0: empty */
     struct ljt_module *module;
+    uintptr_t pc; /* where it was asked for */
 };
 
 static struct candidate candidates[CANDIDATES];
@@ -179,6 +181,7 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     a->m = (struct ljt_lj_state *)vm->state;
     a->gg = (void *)vm->gg;
     a->module = c->module;
+    a->born = c->pc;
     a->allocf = vm->allocf;
     a->place = (_Atomic(ljt_alloc_fn *) *)vm->place;
     a->gc_total = (const void *)(vm->place + 16);
@@ -221,7 +224,7 @@ static void check_candidates(const struct ljt_module *module)
     }
 }
 
-static void add_candidate(uintptr_t base, struct ljt_module *module)
+static void add_candidate(uintptr_t base, struct ljt_module *module, uintptr_t pc)
 {
     unsigned i = 0;
     while (i < candidate_slots && candidates[i].base != 0)
@@ -230,7 +233,7 @@ static void add_candidate(uintptr_t base, struct ljt_module *module)
         i = next_candidate++ % CANDIDATES;
     else if (i == candidate_slots)
         candidate_slots++;
-    candidates[i] = (struct candidate){base, module};
+    candidates[i] = (struct candidate){base, module, pc};
 }
 
 /* ---- The mmap hooks ---- */
@@ -248,15 +251,20 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
         return;
     if (first && (module = ljt_module_resolve(pc)) == NULL)
         return;
-    ljt_lock_acquire(&ljt_wiped.registry);
-    check_candidates(module);
-    if (first)
-        add_candidate(addr, module);
-    ljt_lock_release(&ljt_wiped.registry);
+    bool by_lj_alloc = ljt_symbols_allow(module, pc);
+    if (by_lj_alloc) {
+        ljt_lock_acquire(&ljt_wiped.registry);
+        check_candidates(module);
+        if (first)
+            add_candidate(addr, module, pc);
+        ljt_lock_release(&ljt_wiped.registry);
+    }
     if (module->exports_lua)
         ljt_log_deferred();
     atomic_fetch_add_explicit(&module->mapped, len, memory_order_relaxed);
     atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
+    if (!by_lj_alloc)
+        return;
 
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
     for (unsigned i = 0; i < slots; i++) {
@@ -381,6 +389,11 @@ void ljt_arena_prove(unsigned slot)
     enum ljt_heap_fault fault = ljt_heap_prove(a->m, &census);
     if (fault != LJT_HEAP_OK) {
         refuse(a, ljt_heap_fault_text(fault));
+        return;
+    }
+    const char *contradiction = ljt_symbols_contradict(a->module, (uintptr_t)a->allocf, a->born);
+    if (contradiction != NULL) {
+        refuse(a, contradiction);
         return;
     }
     a->gc_width = proven_gc_width(a, &census);

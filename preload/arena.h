@@ -71,6 +71,7 @@ struct ljt_arena {
     struct ljt_lj_state *m;
     void *gg;
     struct ljt_module *module;
+    uintptr_t born;                 /* where the first mapping was asked for */
     ljt_alloc_fn *allocf;           /* the original */
     _Atomic(ljt_alloc_fn *) *place; /* &g->allocf */
     const void *gc_total;           /* g->gc.total, GCSize */

@@ -26,9 +26,11 @@
 #include "reclaim.h"
 #include "signals.h"
 #include "stats.h"
+#include "symbols.h"
 
 static void before_fork(void)
 {
+    ljt_symbols_fork_prepare();
     ljt_arena_fork_prepare();
     ljt_gate_fork_prepare();
 }
@@ -37,6 +39,7 @@ static void after_fork_in_parent(void)
 {
     ljt_gate_fork_parent();
     ljt_arena_fork_parent();
+    ljt_symbols_fork_parent();
 }
 
 static void after_fork_in_child(void)
@@ -58,6 +61,8 @@ __attribute__((constructor)) static void start(void)
     if (config.enable && pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0)
         config.enable = 0; /* out of memory at the start of a process: it has other worries */
     ljt_config = config;
+    if (config.enable)
+        ljt_symbols_init();
     if (config.enable && ljt_module_luajit_loaded())
         ljt_signals_install();
     errno = saved;

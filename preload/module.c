@@ -163,6 +163,7 @@ static struct ljt_module *remember(const struct finding *f)
         mod->exports_lua = f->exports_lua;
         memcpy(mod->path, f->path, sizeof(mod->path));
         atomic_store_explicit(&mod->mapped, 0, memory_order_relaxed);
+        memset(&mod->symbols, 0, sizeof(mod->symbols));
         atomic_store_explicit(&mod->text_lo, f->text_lo, memory_order_relaxed);
         atomic_store_explicit(&mod->text_hi, f->text_hi, memory_order_release);
         return mod;

@@ -18,6 +18,25 @@
 #include <stdint.h>
 
 #define LJT_MODULES 16
+#define LJT_MODULE_RANGES 48
+
+/*
+ * What its symbols say of lj_alloc; symbols.h. Written once, before `read`, which is written with release; then
+ * constant, but for the last two.
+ */
+struct ljt_module_symbols {
+    _Atomic bool read;
+    unsigned count;
+    bool all; /* range[] is all of lj_alloc */
+    struct {
+        uintptr_t lo, hi;
+    } range[LJT_MODULE_RANGES]; /* its functions' code */
+    unsigned functions;
+    uintptr_t lj_alloc_f[4];       /* more than one if there is more than one LuaJIT in it */
+    char text[192];                /* where they are from, or why there are none */
+    _Atomic bool narrow;           /* range[] tells lj_alloc's mappings from others */
+    _Atomic unsigned contradicted; /* VMs whose allocf is not lj_alloc_f */
+};
 
 struct ljt_module {
     _Atomic uintptr_t text_lo, text_hi; /* executable segments; hi is written last */
@@ -26,6 +45,7 @@ struct ljt_module {
     char path[256];                   /* as the loader has it; "" is the executable */
     _Atomic size_t mapped;            /* bytes it has mapped as lj_alloc would: arenas and direct blocks */
     _Atomic unsigned long map_events; /* how often that changed: a segment list older than this is stale */
+    struct ljt_module_symbols symbols;
 };
 
 extern struct ljt_module ljt_modules[LJT_MODULES];

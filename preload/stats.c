@@ -13,6 +13,7 @@
 #include "reclaim.h"
 #include "stats_file.h"
 #include "stats_page.h"
+#include "text.h"
 #include "version.h"
 
 /* ---- Gathering ---- */
@@ -116,6 +117,25 @@ static void gather_process(struct ljt_stats_snapshot *s)
     v[LJT_STATS_reclaimer_cpu_ns] = ljt_reclaim_cpu();
 }
 
+/* The LuaJITs of which a VM was proven. */
+static void gather_modules(struct ljt_stats_snapshot *s)
+{
+    s->modules = 0;
+    for (unsigned i = 0; i < LJT_MODULES; i++) {
+        const struct ljt_module *mod = &ljt_modules[i];
+        if (!atomic_load_explicit(&mod->symbols.read, memory_order_acquire))
+            continue;
+        struct ljt_stats_module *row = &s->module[s->modules++];
+        const char *slash = strrchr(mod->path, '/');
+        struct ljt_text name = LJT_TEXT(row->name), symbols = LJT_TEXT(row->symbols);
+        row->name[0] = '\0';
+        ljt_text_foreign(&name, slash == NULL ? mod->path : slash + 1, sizeof(row->name) - 1);
+        if (atomic_load_explicit(&mod->symbols.contradicted, memory_order_relaxed) > 0)
+            ljt_text_string(&symbols, "allocf is not lj_alloc_f; ");
+        ljt_text_foreign(&symbols, mod->symbols.text, sizeof(row->symbols) - symbols.len - 1);
+    }
+}
+
 static void gather(struct ljt_stats_snapshot *s)
 {
     static struct ljt_arena_stats sum; /* of the counters alone */
@@ -145,6 +165,7 @@ static void gather(struct ljt_stats_snapshot *s)
     s->total.value[LJT_STATS_arenas] = s->arenas;
     s->total.value[LJT_STATS_arenas_left_alone] = lost;
     gather_process(s);
+    gather_modules(s);
     memcpy(&s->waits, &sum.waits, sizeof(s->waits));
     memcpy(&s->holds, &sum.holds, sizeof(s->holds));
     summarize(&s->total, LJT_STATS_waits, &s->waits);

@@ -27,6 +27,7 @@
 #include "config.h"
 #include "gate.h"
 #include "histogram.h"
+#include "module.h"
 #include "stats_fields.h"
 
 struct ljt_arena_stats;
@@ -74,12 +75,20 @@ struct ljt_stats_row {
     uint64_t value[LJT_STATS_FIELDS];
 };
 
+/* What is known of a LuaJIT's own symbols. In the dump alone. */
+struct ljt_stats_module {
+    char name[40];    /* of its file; "" is the executable */
+    char symbols[96]; /* where they are from, or why there are none */
+};
+
 struct ljt_stats_snapshot {
     char version[16];                  /* the library's */
     uint64_t arenas;                   /* rows of arena[] that are filled */
     struct ljt_histogram waits, holds; /* of the total */
     struct ljt_stats_row total;        /* PROCESS and TOTAL figures */
     struct ljt_stats_row arena[LJT_GATES];
+    uint64_t modules; /* of module[] */
+    struct ljt_stats_module module[LJT_MODULES];
 };
 
 /* Adds the counters of the table and the histograms, not the sizes. Of `from` a writer may be at work meanwhile. */

@@ -3,11 +3,13 @@
 #include "commands.h"
 #include "doctor.h"
 #include "permission.h"
+#include "symtab.h"
 
 #include <elf.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct ljt_object *find_object(const struct ljt_doctor *d, const char *beginning)
 {
@@ -127,6 +129,26 @@ static const char *read_gc64(const struct ljt_doctor *d, size_t *arenas)
     return answer;
 }
 
+/* Where lj_alloc's own symbols are, or what is wrong with the file. */
+static const char *symbols_text(const struct ljt_doctor *d, const struct ljt_object *o)
+{
+    static struct ljt_symtab s;
+    static char text[sizeof(s.source_path) + 64];
+    int fd = ljt_open_in(d->root, o->path);
+    int error = fd < 0 ? fd : ljt_symtab_read(&s, d->root, fd, o->path);
+    if (fd >= 0)
+        close(fd);
+    if (error != 0)
+        snprintf(text, sizeof(text), "symbols unknown (%s)", fd < 0 ? strerror(-error) : s.why);
+    else if (s.source == LJT_SYMTAB_NONE)
+        return o->has_symtab ? "no symbols of its allocator, which does not matter"
+                             : "stripped, which does not matter";
+    else
+        snprintf(text, sizeof(text), "symbols in %s",
+                 s.source == LJT_SYMTAB_DEBUG_FILE ? s.source_path : ljt_symtab_source_text(s.source));
+    return text;
+}
+
 void ljt_doctor_check_luajit(struct ljt_doctor *d)
 {
     const struct ljt_object *o = ljt_doctor_luajit(d);
@@ -150,8 +172,7 @@ void ljt_doctor_check_luajit(struct ljt_doctor *d)
               o == d->objects   ? "statically linked"
               : is_needed(d, o) ? "linked dynamically"
                                 : "loaded later (dlopen)",
-              o->has_symtab ? "not stripped" : "stripped, which does not matter",
-              gc64 != NULL ? gc64 : guess_gc64(o));
+              symbols_text(d, o), gc64 != NULL ? gc64 : guess_gc64(o));
     if (o != d->objects && !o->imports_mmap)
         ljt_found(d, LJT_LEVEL_NOTE, "allocator",
                   "rebuild LuaJIT without LUAJIT_USE_SYSMALLOC, or leave it: "

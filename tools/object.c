@@ -1,15 +1,10 @@
 #include "object.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <gelf.h>
-#include <libelf.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -19,44 +14,30 @@ const char *ljt_base_name(const char *path)
     return slash == NULL ? path : slash + 1;
 }
 
-int ljt_open_in(const char *root, const char *path)
-{
-    if (root[0] == '\0') {
-        int fd = open(path, O_RDONLY | O_CLOEXEC);
-        return fd < 0 ? -errno : fd;
-    }
-    int directory = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (directory < 0)
-        return -errno;
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
-    int fd = (int)syscall(SYS_openat2, directory, path, &how, sizeof(how));
-    int error = -errno;
-    close(directory);
-    return fd < 0 ? error : fd;
-}
-
 /* ---- ELF ---- */
 
-static void read_symbols(struct ljt_object *o, Elf *elf, Elf_Scn *section, const GElf_Shdr *header,
-                         bool dynamic)
+static void count_symbol(struct ljt_object *o, const char *name, const GElf_Sym *symbol, bool dynamic)
 {
-    Elf_Data *data = elf_getdata(section, NULL);
-    if (data == NULL || header->sh_entsize == 0)
+    if (name[0] != 'l' && name[0] != 'm')
         return;
-    GElf_Sym symbol;
-    for (int i = 0; gelf_getsym(data, i, &symbol) != NULL; i++) {
-        const char *name = elf_strptr(elf, header->sh_link, symbol.st_name);
-        if (name == NULL || (name[0] != 'l' && name[0] != 'm'))
-            continue;
-        bool defined = symbol.st_shndx != SHN_UNDEF;
-        bool is_mmap = strcmp(name, "mmap") == 0 || strcmp(name, "mmap64") == 0;
-        bool is_new = strcmp(name, "lua_newstate") == 0 || strcmp(name, "luaL_newstate") == 0;
-        /* luaJIT_setmode is LuaJIT's own: other Lua libraries define lua_newstate, too. */
-        o->defines_luajit |= defined && strcmp(name, "luaJIT_setmode") == 0;
-        o->exports_mmap |= dynamic && defined && is_mmap;
-        o->imports_mmap |= dynamic && !defined && is_mmap;
-        o->imports_lua |= dynamic && !defined && is_new;
-    }
+    bool defined = symbol->st_shndx != SHN_UNDEF;
+    bool is_mmap = strcmp(name, "mmap") == 0 || strcmp(name, "mmap64") == 0;
+    bool is_new = strcmp(name, "lua_newstate") == 0 || strcmp(name, "luaL_newstate") == 0;
+    /* luaJIT_setmode is LuaJIT's own: other Lua libraries define lua_newstate, too. */
+    o->defines_luajit |= defined && strcmp(name, "luaJIT_setmode") == 0;
+    o->exports_mmap |= dynamic && defined && is_mmap;
+    o->imports_mmap |= dynamic && !defined && is_mmap;
+    o->imports_lua |= dynamic && !defined && is_new;
+}
+
+static void static_symbol(const char *name, const GElf_Sym *symbol, void *object)
+{
+    count_symbol(object, name, symbol, false);
+}
+
+static void dynamic_symbol(const char *name, const GElf_Sym *symbol, void *object)
+{
+    count_symbol(object, name, symbol, true);
 }
 
 static void read_dynamic(struct ljt_object *o, Elf *elf, Elf_Scn *section, const GElf_Shdr *header)
@@ -74,32 +55,34 @@ static void read_dynamic(struct ljt_object *o, Elf *elf, Elf_Scn *section, const
     }
 }
 
-static void read_elf(struct ljt_object *o, char *bytes, size_t n)
+/* What is broken in it is left out. */
+static void read_elf(struct ljt_object *o, int fd)
 {
-    GElf_Ehdr header;
-    Elf *elf = elf_version(EV_CURRENT) == EV_NONE ? NULL : elf_memory(bytes, n);
-    if (elf == NULL || elf_kind(elf) != ELF_K_ELF || gelf_getehdr(elf, &header) == NULL) {
-        elf_end(elf);
-        return;
+    struct ljt_elf e;
+    if (ljt_elf_open(&e, fd) == 0) {
+        o->is_elf = true;
+        o->is_64bit = e.header.e_ident[EI_CLASS] == ELFCLASS64;
+        for (size_t i = 0; i < e.segments; i++) {
+            GElf_Phdr p;
+            if (gelf_getphdr(e.elf, (int)i, &p) == NULL || p.p_type != PT_INTERP ||
+                p.p_filesz >= sizeof(o->interpreter))
+                continue;
+            ssize_t n = pread(fd, o->interpreter, p.p_filesz, (off_t)p.p_offset);
+            o->interpreter[n < 0 ? 0 : n] = '\0';
+        }
+        for (size_t i = 1; i < e.sections; i++) {
+            Elf_Scn *section;
+            GElf_Shdr header;
+            if (ljt_elf_section(&e, i, &section, &header) != 0)
+                continue;
+            o->has_symtab |= header.sh_type == SHT_SYMTAB;
+            if (header.sh_type == SHT_DYNAMIC)
+                read_dynamic(o, e.elf, section, &header);
+        }
+        (void)ljt_elf_symbols(&e, SHT_SYMTAB, static_symbol, o);
+        (void)ljt_elf_symbols(&e, SHT_DYNSYM, dynamic_symbol, o);
     }
-    o->is_elf = true;
-    o->is_64bit = header.e_ident[EI_CLASS] == ELFCLASS64;
-    GElf_Phdr segment;
-    for (int i = 0; gelf_getphdr(elf, i, &segment) != NULL; i++)
-        if (segment.p_type == PT_INTERP && segment.p_offset < n && segment.p_filesz <= n - segment.p_offset)
-            snprintf(o->interpreter, sizeof(o->interpreter), "%.*s", (int)segment.p_filesz,
-                     bytes + segment.p_offset);
-    for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section)) != NULL;) {
-        GElf_Shdr s;
-        if (gelf_getshdr(section, &s) == NULL)
-            continue;
-        o->has_symtab |= s.sh_type == SHT_SYMTAB;
-        if (s.sh_type == SHT_SYMTAB || s.sh_type == SHT_DYNSYM)
-            read_symbols(o, elf, section, &s, s.sh_type == SHT_DYNSYM);
-        else if (s.sh_type == SHT_DYNAMIC)
-            read_dynamic(o, elf, section, &s);
-    }
-    elf_end(elf);
+    ljt_elf_close(&e);
 }
 
 /* ---- Strings in the file ---- */
@@ -154,13 +137,14 @@ int ljt_object_read_from(struct ljt_object *o, int fd, const char *path)
     o->is_setuid =
         (s.st_mode & (S_ISUID | S_ISGID)) != 0 || fgetxattr(fd, "security.capability", NULL, 0) > 0;
     size_t n = (size_t)s.st_size;
-    /* Private and writable: libelf may convert in place. */
-    char *bytes = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    char *bytes = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+    int error = errno;
+    if (bytes != MAP_FAILED && memcmp(bytes, "\177ELF", 4) == 0)
+        read_elf(o, fd);
     close(fd);
     if (bytes == MAP_FAILED)
-        return -errno;
+        return -error;
     if (memcmp(bytes, "\177ELF", 4) == 0) {
-        read_elf(o, bytes, n);
         read_strings(o, bytes, n);
     } else if (bytes[0] == '#' && bytes[1] == '!') {
         read_script(o, bytes, n);

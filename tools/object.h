@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "elf_file.h"
+
 enum { LJT_OBJECT_PATH = 1024, LJT_OBJECT_NEEDED = 32 };
 
 struct ljt_object {
@@ -26,12 +28,6 @@ struct ljt_object {
     size_t nneeded;
     char configured[4096]; /* nginx: the arguments of its ./configure, or empty */
 };
-
-/*
- * Opens a path as a process sees whose root directory is `root` ("" is our own): symbolic links stay inside.
- * A file descriptor or -errno.
- */
-int ljt_open_in(const char *root, const char *path);
 
 /* 0, or -errno where the file cannot be read. What is no ELF file has is_elf false. */
 int ljt_object_read(struct ljt_object *o, const char *root, const char *path);

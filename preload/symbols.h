@@ -1,0 +1,48 @@
+/*
+ * symbols: what the symbols of a LuaJIT say, where it has any.
+ *
+ * Everything works without: most packages are stripped. Where symbols are there they sharpen two things: `allocf`
+ * must be lj_alloc_f, or the VM is left alone (the heap's proof said yes, so one of the two is wrong); and of the
+ * mappings that the object makes, only those made inside lj_alloc are its heap's. The latter is believed only after
+ * the mapping that began a proven arena was seen to come from there.
+ *
+ * They are read once for each object, when the first of its VMs is proven, by libljtrim-symtab.so beside us, which is
+ * closed again: on that VM's own thread, before anything is purged. That is the earliest moment at which LuaJIT is
+ * known to be at work, so mostly before a host forks, changes its root or gives up privileges; and processes without
+ * LuaJIT pay nothing. It may allocate and takes the loader's lock, as pinning the object does at the same place.
+ *
+ * No lock is held that another thread would wait for without end: a VM proven meanwhile goes without symbols.
+ */
+#ifndef LJT_SYMBOLS_H
+#define LJT_SYMBOLS_H
+
+#include "module.h"
+
+/* Remembers where we were loaded from. For the constructor; allocates nothing. */
+void ljt_symbols_init(void);
+
+/* Another libljtrim-symtab.so than the one beside us. For tests. */
+void ljt_symbols_use(const char *path);
+
+/*
+ * After a heap was proven: does `allocf` agree with the object's symbols, if it has any? Reads them at the first call.
+ * `born` is where the arena's first mapping was asked for. NULL, or why not.
+ */
+const char *ljt_symbols_contradict(struct ljt_module *mod, uintptr_t allocf, uintptr_t born);
+
+/* May a mapping asked for at `pc`, inside the object, be lj_alloc's? True wherever symbols don't say otherwise. */
+static inline bool ljt_symbols_allow(const struct ljt_module *mod, uintptr_t pc)
+{
+    if (!atomic_load_explicit(&mod->symbols.narrow, memory_order_acquire))
+        return true;
+    for (unsigned i = 0; i < mod->symbols.count; i++)
+        if (pc >= mod->symbols.range[i].lo && pc < mod->symbols.range[i].hi)
+            return true;
+    return false;
+}
+
+/* Fork handlers: the loader's lists must not be copied while we are changing them. */
+void ljt_symbols_fork_prepare(void);
+void ljt_symbols_fork_parent(void);
+
+#endif

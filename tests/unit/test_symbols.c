@@ -1,0 +1,114 @@
+/*
+ * What is done with symbols: an allocf that they contradict is refused, mappings from elsewhere are passed over.
+ */
+#include "lab.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "symbols.h"
+
+TestSuite(symbols, .init = lab_init, .timeout = 60);
+
+/* As if they had been read. */
+static struct ljt_module *module_with_symbols(uintptr_t lj_alloc_f)
+{
+    struct ljt_module *mod = ljt_module_resolve(lab_pc());
+    cr_assert(mod != NULL);
+    mod->symbols.functions = 1;
+    mod->symbols.lj_alloc_f[0] = lj_alloc_f;
+    mod->symbols.count = 2;
+    mod->symbols.all = true;
+    mod->symbols.range[0].lo = lj_alloc_f;
+    mod->symbols.range[0].hi = lj_alloc_f + 16;
+    mod->symbols.range[1].lo = 0x5000;
+    mod->symbols.range[1].hi = 0x6000;
+    atomic_store(&mod->symbols.read, true);
+    return mod;
+}
+
+Test(symbols, without_the_companion_nothing_is_contradicted)
+{
+    struct ljt_module *mod = ljt_module_resolve(lab_pc());
+    errno = EDOM;
+    cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL && errno == EDOM);
+    cr_expect_str_eq(mod->symbols.text, "none (not looked for)");
+    cr_expect(ljt_symbols_allow(mod, 1), "and every mapping may be lj_alloc's");
+}
+
+Test(symbols, a_companion_that_is_not_there_is_said)
+{
+    struct ljt_module *mod = ljt_module_resolve(lab_pc());
+    ljt_symbols_use("/no/such/file.so");
+    cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL);
+    cr_expect_str_eq(mod->symbols.text, "none (libljtrim-symtab.so can't be loaded)");
+}
+
+Test(symbols, a_stripped_object_has_none)
+{
+    struct ljt_module *mod = ljt_module_resolve(lab_pc());
+    ljt_symbols_use(LJT_SYMTAB_LIBRARY);
+    errno = EDOM;
+    cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL && errno == EDOM);
+    cr_expect(atomic_load(&mod->symbols.read));
+    if (mod->symbols.functions == 0) /* a debug package may be installed */
+        cr_expect_str_eq(mod->symbols.text, "none (stripped)");
+}
+
+Test(symbols, another_function_at_allocf_is_refused)
+{
+    struct ljt_module *mod = module_with_symbols(0x4000);
+    cr_expect(ljt_symbols_contradict(mod, 0x4000, 0x5010) == NULL);
+    cr_expect(ljt_symbols_contradict(mod, 0x4001, 0x5010) != NULL, "not its first byte");
+    cr_expect(ljt_symbols_contradict(mod, 0x5000, 0x5010) != NULL);
+    cr_expect(atomic_load(&mod->symbols.contradicted) == 2);
+}
+
+Test(symbols, mappings_from_elsewhere_are_passed_over_once_that_was_seen_to_hold)
+{
+    struct ljt_module *mod = module_with_symbols(0x4000);
+    cr_expect(ljt_symbols_allow(mod, 0x7000), "nothing proven yet");
+    cr_expect(ljt_symbols_contradict(mod, 0x4000, 0x7000) == NULL);
+    cr_expect(ljt_symbols_allow(mod, 0x7000), "lj_alloc maps from there: inlined into who knows what");
+    cr_expect(ljt_symbols_contradict(mod, 0x4000, 0x5fff) == NULL);
+    cr_expect(ljt_symbols_allow(mod, 0x5000) && ljt_symbols_allow(mod, 0x400f));
+    cr_expect(!ljt_symbols_allow(mod, 0x7000) && !ljt_symbols_allow(mod, 0x6000));
+
+    mod->symbols.all = false;
+    atomic_store(&mod->symbols.narrow, false);
+    cr_expect(ljt_symbols_contradict(mod, 0x4000, 0x5fff) == NULL && ljt_symbols_allow(mod, 0x7000),
+              "not all functions are known");
+}
+
+/* The whole way: a VM whose proof says yes and whose symbols say no is left alone, with one line. */
+Test(symbols, a_vm_that_they_contradict_is_left_alone)
+{
+    struct lab_vm vm = lab_vm_open();
+    lab_catch_stderr();
+    module_with_symbols((uintptr_t)vm.allocf + 64);
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    cr_assert(a != NULL);
+    lab_vm_allocf (&vm)(vm.m, NULL, 0, 16); /* its first call, by which it would be proven */
+    cr_expect(ljt_arena_is(a, LJT_ARENA_LOST));
+    cr_expect(lab_vm_allocf(&vm) == vm.allocf, "the gate is gone");
+    cr_expect(strstr(lab_said(), "its allocator is not lj_alloc_f") != NULL, "%s", lab_said());
+    cr_expect_eq(lab_said_lines(), 1);
+}
+
+Test(symbols, a_vm_that_they_confirm_is_taken)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_module *mod = module_with_symbols((uintptr_t)vm.allocf);
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    cr_assert(a != NULL);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED) && atomic_load(&mod->symbols.contradicted) == 0);
+}
+
+/* An object that was unloaded takes its symbols along. */
+Test(symbols, are_forgotten_with_their_object)
+{
+    struct ljt_module *mod = module_with_symbols(0x4000);
+    strcpy(mod->path, "/gone.so");
+    cr_expect(ljt_module_resolve(lab_pc()) == mod);
+    cr_expect(!atomic_load(&mod->symbols.read) && mod->symbols.functions == 0);
+}
