@@ -204,6 +204,10 @@ check-model:  ## check the gate's protocol with spin
 	$(call need_program,tests/model/run)
 	$(Q)tests/model/run
 
+.PHONY: check-hosts
+check-hosts: all hosts  ## nginx, neovim, DNS servers and other programs with LuaJIT inside (ARGS=NAME)
+	$(Q)BUILD='$(abspath $(BUILD))' scripts/check-hosts $(ARGS)
+
 bench: all hosts  ## measure against the plain process and against peers
 	$(call need_program,bench/run)
 	$(Q)bench/run $(ARGS)

@@ -1,0 +1,5 @@
+title='LuaJIT, command'
+packages='luajit'
+linkage='static, in the executable, stripped'
+
+serve() { host luajit -e 'require("garbage").script(print)'; }

@@ -1,0 +1,2 @@
+-- For hosts that take a file.
+require("garbage").script(print)
