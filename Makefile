@@ -252,4 +252,4 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*##* \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@sed -n '3,/^$$/s/^# //p' $(firstword $(MAKEFILE_LIST))
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name check-hosts -prune -o -name '*.d' -type f -print 2>/dev/null)
