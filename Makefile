@@ -82,12 +82,13 @@ PLUGINS      := $(wildcard tests/system/hosts/plugin_*.c)
 HOST_BINS    := $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%,$(filter-out $(PLUGINS),$(HOSTS))) \
                 $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%.so,$(PLUGINS)) \
                 $(patsubst %,$(BUILD)/hosts/%_static,run_lua allocf_games)
+LUA_FILES    := $(wildcard lualib/resty/*.lua tests/system/lua/*.lua)
 MAN_PAGES    := $(wildcard docs/*.[1-8])
 FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
                 tests/fuzz tests/system/hosts bench/tools))
 
 .PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan fuzz check-model bench duel demo \
-        format check-format tidy install uninstall clean
+        format check-format check-lua tidy install uninstall clean
 
 all: $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so $(BUILD)/ljtrim  ## build the library and the ljtrim command (the default)
 
@@ -231,6 +232,10 @@ check-format:  ## say which C files are not formatted
 
 tidy:  ## static analysis of preload/, symtab/ and tools/ (clang-tidy-14)
 	$(Q)$(CLANG_TIDY) --quiet $(PRELOAD) $(SYMTAB) $(TOOLS) -- $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
+LUA_FILES    := $(wildcard lualib/resty/*.lua tests/system/lua/*.lua)
+
+# OpenResty looks in its own place: make install LUA_LIB_DIR=/usr/local/openresty/lualib
+LUA_LIB_DIR ?= $(PREFIX)/share/lua/5.1
 
 man_path = $(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))
 
@@ -238,11 +243,14 @@ install: all  ## install under $(DESTDIR)$(PREFIX)
 	install -D -m 644 $(BUILD)/libljtrim.so '$(DESTDIR)$(PREFIX)/lib/libljtrim.so'
 	install -D -m 644 $(BUILD)/libljtrim-symtab.so '$(DESTDIR)$(PREFIX)/lib/libljtrim-symtab.so'
 	install -D -m 755 $(BUILD)/ljtrim '$(DESTDIR)$(PREFIX)/bin/ljtrim'
+	install -D -m 644 preload/ljtrim.h '$(DESTDIR)$(PREFIX)/include/ljtrim.h'
+	install -D -m 644 lualib/resty/ljtrim.lua '$(DESTDIR)$(LUA_LIB_DIR)/resty/ljtrim.lua'
 	$(foreach page,$(MAN_PAGES),install -D -m 644 $(page) '$(DESTDIR)$(man_path)' &&) true
 
 uninstall:  ## remove what install has put there
 	rm -f '$(DESTDIR)$(PREFIX)/lib/libljtrim.so' '$(DESTDIR)$(PREFIX)/lib/libljtrim-symtab.so' \
 	    '$(DESTDIR)$(PREFIX)/bin/ljtrim' \
+	    '$(DESTDIR)$(PREFIX)/include/ljtrim.h' '$(DESTDIR)$(LUA_LIB_DIR)/resty/ljtrim.lua' \
 	    $(foreach page,$(MAN_PAGES),'$(DESTDIR)$(man_path)')
 
 clean:  ## remove everything that was built

@@ -3,7 +3,7 @@
 NGINX=$(command -v nginx || PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx || true)
 MODULES=/usr/lib/nginx/modules
 
-# start_nginx [VARIABLE=VALUE ...]: a preloaded server; $workers, $daemon, $user and $code_cache shape it. Sets $master.
+# start_nginx [VARIABLE=VALUE ...]: a preloaded server; $workers, $daemon, $user, $code_cache and $init (Lua) shape it. Sets $master.
 start_nginx() {
 	[ -n "$NGINX" ] || skip "nginx is not installed"
 	[ -e $MODULES/ngx_http_lua_module.so ] || skip "nginx's Lua module is not installed"
@@ -27,8 +27,9 @@ configure_nginx() {
 	port=$(free_port)
 	mkdir -p "$TEST_DIR/lua" "$TEST_DIR/temp"
 	cp "$TEST_SYSTEM"/lua/*.lua "$TEST_DIR/lua/"
+	cp -r "$TEST_SYSTEM/../../lualib/resty" "$TEST_DIR/lua/"
 	sed -e "s|@modules@|$MODULES|; s|@dir@|$TEST_DIR|g; s|@port@|$port|; s|@user@|$user_line|" \
-		-e "s|@daemon@|${daemon:-off}|; s|@workers@|${workers:-1}|; s|@code_cache@|${code_cache:-on}|" \
+		-e "s|@daemon@|${daemon:-off}|; s|@workers@|${workers:-1}|; s|@code_cache@|${code_cache:-on}|; s|@init@|${init:-}|" \
 		"$TEST_SYSTEM/nginx/app.conf" >"$TEST_DIR/nginx.conf"
 }
 
@@ -50,10 +51,20 @@ nginx_command() {
 
 # ask NAME: the answer of one handler; fails unless it is a 200.
 ask() { curl -sS -f --max-time 60 "http://127.0.0.1:$port/$1"; }
+
+# in_worker LUA: what a chunk of Lua returns in a worker; ljtrim is the module.
+in_worker() { curl -sS --fail-with-body --max-time 60 --data-binary "local ljtrim = require('resty.ljtrim') $1" "http://127.0.0.1:$port/run"; }
+
 serves() { ask "$1" >/dev/null 2>&1; }
 
 workers_of() { pgrep -P "$1" || true; }
 worker_count_is() { [ "$(workers_of "$1" | wc -l)" = "$2" ]; }
+
+# expect_flawless_load: what wrk reported in wrk.out has no failed request in it.
+expect_flawless_load() {
+	if grep -E 'Non-2xx|Socket errors' wrk.out; then fail "failed requests: $(grep -E 'Non-2xx|Socket' wrk.out)"; fi
+	grep -q 'Requests/sec' wrk.out || fail "no load: $(cat wrk.out)"
+}
 
 # Ends the server at once and waits for it; called at the end of each test.
 stop_nginx() {

@@ -52,12 +52,6 @@ test_one_vm_per_request() {
 	quit_nginx
 }
 
-# expect_flawless_load: what wrk reported in wrk.out has no failed request in it.
-expect_flawless_load() {
-	if grep -E 'Non-2xx|Socket errors' wrk.out; then fail "failed requests: $(grep -E 'Non-2xx|Socket' wrk.out)"; fi
-	grep -q 'Requests/sec' wrk.out || fail "no load: $(cat wrk.out)"
-}
-
 ### Lifecycle
 
 # reloads_under_load: twenty reloads while requests come in, each on a new connection.

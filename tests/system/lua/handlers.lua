@@ -61,6 +61,19 @@ function handlers.execute()
   os.remove(path)
 end
 
+-- Runs the request's body; answers with its results, separated by spaces, or with 500 and the error.
+function handlers.run()
+  ngx.req.read_body()
+  local chunk, err = loadstring(ngx.req.get_body_data(), "=request")
+  local results = { pcall(chunk or error, err) }
+  if not results[1] then
+    ngx.status = 500
+    return ngx.say(tostring(results[2]))
+  end
+  for i = 1, math.max(table.maxn(results), 2) do results[i] = tostring(results[i]) end
+  ngx.say(table.concat(results, " ", 2))
+end
+
 function handlers.answer(name)
   local handler = handlers[name]
   if not handler or name == "answer" then return ngx.exit(404) end
