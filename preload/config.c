@@ -26,6 +26,8 @@ static const struct ljt_config_word thp_words[] = {
     {"keep", LJT_THP_KEEP},
     {NULL, 0},
 };
+static const struct ljt_config_word pressure_words[] = {
+    {"auto", LJT_PRESSURE_AUTO}, {"off", LJT_PRESSURE_OFF}, {NULL, 0}};
 
 static const struct ljt_config_word gc_nudge_words[] = {
     {"auto", LJT_GC_NUDGE_AUTO},
@@ -153,6 +155,18 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "20",
         .unit = "us",
         .help = "The longest time that one unit of work may keep the VM waiting.",
+    },
+    {
+        .name = "LJTRIM_PRESSURE",
+        FIELD(pressure),
+        .kind = LJT_CONFIG_WORD,
+        .initial = "auto",
+        .allowed = "auto or off",
+        .unit = "",
+        .help =
+            "auto: while the memory cgroup is close to its limit, or tasks stall for memory, do not wait for "
+            "LJTRIM_DECAY_MS, keep no slack, and use up to 20% of a processor. off: never ask.",
+        .words = pressure_words,
     },
     {
         .name = "LJTRIM_THP",

@@ -50,6 +50,11 @@ enum ljt_gc_nudge {
     LJT_GC_NUDGE_OFF
 };
 
+enum ljt_pressure_mode {
+    LJT_PRESSURE_AUTO, /* ask the memory cgroup and the machine */
+    LJT_PRESSURE_OFF   /* never ask */
+};
+
 /* Bits of ljt_config.debug. */
 enum {
     LJT_DEBUG_POISON = 1u << 0, /* fill what is claimed, so that a use after free shows */
@@ -59,17 +64,18 @@ enum {
 enum { LJT_CONFIG_PATH_SIZE = 1024 }; /* bytes of a path, the terminator included */
 
 struct ljt_config {
-    int enable;                   /* LJTRIM_ENABLE: 0 or 1 */
-    enum ljt_mode mode;           /* LJTRIM_MODE */
-    _Atomic uint64_t interval_ms; /* LJTRIM_INTERVAL_MS: least time between two looks, 1 to 3600000 */
-    _Atomic uint64_t decay_ms;    /* LJTRIM_DECAY_MS: how long a page must be free, 0 to 3600000 */
-    _Atomic uint64_t min_reclaim; /* LJTRIM_MIN_RECLAIM: bytes, 0 to 1 TiB */
-    _Atomic double retain_pct;    /* LJTRIM_RETAIN_PCT: per cent of a busy VM's live bytes, 0 to 1000 */
-    _Atomic double max_cpu_pct;   /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
-    _Atomic uint64_t max_hold_us; /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
-    enum ljt_thp thp;             /* LJTRIM_THP */
-    enum ljt_gc_nudge gc_nudge;   /* LJTRIM_GC_NUDGE */
-    int signo;                    /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
+    int enable;                      /* LJTRIM_ENABLE: 0 or 1 */
+    enum ljt_mode mode;              /* LJTRIM_MODE */
+    _Atomic uint64_t interval_ms;    /* LJTRIM_INTERVAL_MS: least time between two looks, 1 to 3600000 */
+    _Atomic uint64_t decay_ms;       /* LJTRIM_DECAY_MS: how long a page must be free, 0 to 3600000 */
+    _Atomic uint64_t min_reclaim;    /* LJTRIM_MIN_RECLAIM: bytes, 0 to 1 TiB */
+    _Atomic double retain_pct;       /* LJTRIM_RETAIN_PCT: per cent of a busy VM's live bytes, 0 to 1000 */
+    _Atomic double max_cpu_pct;      /* LJTRIM_MAX_CPU_PCT: per cent of one processor, 0.01 to 100 */
+    _Atomic uint64_t max_hold_us;    /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
+    enum ljt_pressure_mode pressure; /* LJTRIM_PRESSURE */
+    enum ljt_thp thp;                /* LJTRIM_THP */
+    enum ljt_gc_nudge gc_nudge;      /* LJTRIM_GC_NUDGE */
+    int signo;                       /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
     char log_path[LJT_CONFIG_PATH_SIZE];   /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
     _Atomic(enum ljt_log_level) log_level; /* LJTRIM_LOG_LEVEL */
     enum ljt_stats_format stats_format;    /* LJTRIM_STATS_FORMAT */

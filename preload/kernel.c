@@ -1,6 +1,7 @@
 #include "kernel.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <string.h>
@@ -114,6 +115,21 @@ static ssize_t sys_peek(void *to, const void *from, size_t len)
     return (ssize_t)len;
 }
 
+static ssize_t sys_read_file(const char *path, char *buf, size_t size)
+{
+    size_t done = 0;
+    long fd = CALL(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0)
+        return -1;
+    long n = 1;
+    while (done < size && (n > 0 || (n < 0 && errno == EINTR))) {
+        n = CALL(SYS_read, fd, buf + done, size - done);
+        done += n > 0 ? (size_t)n : 0;
+    }
+    CALL(SYS_close, fd);
+    return n < 0 ? -1 : (ssize_t)done;
+}
+
 static uint64_t clock_ns(clockid_t clock)
 {
     struct timespec ts;
@@ -151,6 +167,7 @@ struct ljt_kernel ljt_kernel = {
     .mincore = sys_mincore,
     .membarrier = sys_membarrier,
     .peek = sys_peek,
+    .read_file = sys_read_file,
     .now = sys_now,
     .thread_cpu = sys_thread_cpu,
     .futex_wait = sys_futex_wait,

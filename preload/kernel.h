@@ -27,6 +27,8 @@ struct ljt_kernel {
     int (*membarrier)(int cmd);
     /* Copies `len` bytes of this process without ever faulting; the bytes copied, or -1. */
     ssize_t (*peek)(void *to, const void *from, size_t len);
+    /* A file's first `size` bytes; how many, or -1. */
+    ssize_t (*read_file)(const char *path, char *buf, size_t size);
     uint64_t (*now)(void);        /* CLOCK_MONOTONIC, ns */
     uint64_t (*thread_cpu)(void); /* CPU time of the calling thread, ns */
     /* Sleeps while *word == value, at most `ns` (UINT64_MAX: without end). Spurious returns happen. */

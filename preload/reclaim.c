@@ -16,6 +16,7 @@
 #include "log.h"
 #include "nudge.h"
 #include "policy.h"
+#include "pressure.h"
 #include "purge.h"
 #include "stats.h"
 #include "thp.h"
@@ -30,6 +31,10 @@
 #define PATIENCE (50 * MS)
 /* How long a hold waits for a call that is under way. */
 #define HOLD_PATIENCE (50 * MS / 1000)
+/* To ask for pressure costs about 0.1 ms: a smaller budget is not spent on it while it is empty. */
+#define PRESSURE_CPU_PCT 0.1
+/* Between two looks at a VM under memory pressure, at most. */
+#define PRESSED_INTERVAL (100 * MS)
 /* A moving VM is looked at after so many chances that did not seem worth it. */
 #define LOOK_ANYWAY 8
 
@@ -52,6 +57,17 @@ static uint64_t mutators_cpu(void)
     return sum;
 }
 
+static bool pressed(void)
+{
+    return ljt_pressure_level() == LJT_PRESSURE_HIGH;
+}
+
+static double cpu_percent(void)
+{
+    double percent = ljt_config.max_cpu_pct;
+    return pressed() && percent < LJT_PRESSURE_CPU_PCT ? LJT_PRESSURE_CPU_PCT : percent;
+}
+
 static void budget_update(uint64_t now)
 {
     spent.cpu = ljt_kernel.thread_cpu();
@@ -59,13 +75,13 @@ static void budget_update(uint64_t now)
     uint64_t sum = spent.cpu - charged.cpu + (spent.faults - charged.faults);
     if (spent.mutators > charged.mutators) /* less: a slot was used again */
         sum += spent.mutators - charged.mutators;
-    ljt_budget_update(&budget, now, ljt_config.max_cpu_pct, sum);
+    ljt_budget_update(&budget, now, cpu_percent(), sum);
     charged = spent;
 }
 
 static uint64_t budget_wait(void)
 {
-    return ljt_control_urgent() ? 0 : ljt_budget_wait(&budget, ljt_config.max_cpu_pct);
+    return ljt_control_urgent() ? 0 : ljt_budget_wait(&budget, cpu_percent());
 }
 
 /* ---- The thread's state ---- */
@@ -340,6 +356,10 @@ static uint64_t next_round(const struct ljt_arena *a)
 {
     uint64_t decay = ljt_policy_decay(&a->pace.policy, ljt_config.decay_ms * MS);
     uint64_t interval = ljt_config.interval_ms * MS;
+    if (pressed()) {
+        decay = 0;
+        interval = interval < PRESSED_INTERVAL ? interval : PRESSED_INTERVAL;
+    }
     return a->pace.looked == 0 ? 0 : a->pace.looked + (decay > interval ? decay : interval);
 }
 
@@ -347,7 +367,11 @@ static uint64_t next_round(const struct ljt_arena *a)
 static uint64_t next_turn(const struct ljt_arena *a, uint64_t now)
 {
     uint64_t round = next_round(a), pulse = now + ljt_policy_pulse(ljt_config.decay_ms * MS);
-    return a->pace.policy.quiet || round < pulse ? round : pulse;
+    if (ljt_pressure_level() != LJT_PRESSURE_NONE)
+        pulse = now + LJT_PRESSURE_INTERVAL_NEAR;
+    else if (a->pace.policy.quiet)
+        return round;
+    return round < pulse ? round : pulse;
 }
 
 /* One step of an arena's round. False when there is nothing to do before next_turn, or ever (settled). */
@@ -366,7 +390,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
             judge(a, now);
         p->settled = false;
         ljt_policy_observe(&p->policy, now, p->seq, ljt_config.decay_ms * MS);
-        a->stats.decay = ljt_policy_decay(&p->policy, ljt_config.decay_ms * MS);
+        a->stats.decay = pressed() ? 0 : ljt_policy_decay(&p->policy, ljt_config.decay_ms * MS);
         a->stats.quiet = p->policy.quiet;
         if (now < next_round(a))
             return false;
@@ -385,9 +409,9 @@ static bool step(struct ljt_arena *a, uint64_t now)
         survey(a);
         ljt_nudge_consider(a, now);
         judge(a, now);
-        uint64_t slack = ljt_policy_slack(&p->policy, a->stats.live, ljt_config.retain_pct);
+        uint64_t slack = pressed() ? 0 : ljt_policy_slack(&p->policy, a->stats.live, ljt_config.retain_pct);
         p->look_started = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
-        bool trimming = ljt_control_trims(a);
+        bool trimming = ljt_control_trims(a), at_sight = trimming || pressed() || ljt_config.decay_ms == 0;
         if (!trimming && !worth_a_look(a, p->look_started == p->look_seq, slack)) {
             p->settled = p->look_seq == p->look_started && p->policy.quiet;
             p->look_seq = p->look_started;
@@ -400,8 +424,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         bool may_purge = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
         if (may_purge)
             ljt_thp_advise(a);
-        ljt_work_begin_look(&a->work, a->stats.mapped, may_purge && p->limit > 0,
-                            trimming || ljt_config.decay_ms == 0);
+        ljt_work_begin_look(&a->work, a->stats.mapped, may_purge && p->limit > 0, at_sight);
         p->claimed_in_look = 0;
         p->stage = STAGE_LOOK;
         return true;
@@ -526,6 +549,7 @@ static void *reclaimer(void *unused)
     prctl(PR_SET_NAME, "ljtrim");
     find_out();
     ljt_budget_open(&budget, ljt_kernel.now());
+    ljt_pressure_forget();
     spent.cpu = ljt_kernel.thread_cpu();
     spent.mutators = mutators_cpu();
     charged = spent;
@@ -534,6 +558,7 @@ static void *reclaimer(void *unused)
     for (;;) {
         uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire);
         uint64_t now = ljt_kernel.now(), wish = UINT64_MAX;
+        ljt_pressure_check(now);
         budget_update(now);
         uint64_t pause = budget_wait();
         unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
@@ -551,6 +576,8 @@ static void *reclaimer(void *unused)
         dump_if_asked();
         if (pause == 0)
             pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
+        else if (pause > LJT_PRESSURE_INTERVAL && ljt_config.max_cpu_pct >= PRESSURE_CPU_PCT)
+            pause = LJT_PRESSURE_INTERVAL; /* pressure would fill the budget sooner */
         pause = ljt_stats_keep(now, pause);
         if (pause != 0)
             ljt_kernel.futex_wait((const volatile void *)&bell, rung, pause);

@@ -10,6 +10,7 @@
 #include "control.h"
 #include "kernel.h"
 #include "log.h"
+#include "pressure.h"
 #include "reclaim.h"
 #include "stats_file.h"
 #include "stats_page.h"
@@ -113,6 +114,7 @@ static void gather_process(struct ljt_stats_snapshot *s)
     v[LJT_STATS_mode] = ljt_config.mode;
     v[LJT_STATS_membarrier] = ljt_kernel_facts.membarrier;
     v[LJT_STATS_reclaimer] = ljt_reclaim_running();
+    v[LJT_STATS_pressure] = ljt_pressure_level();
     v[LJT_STATS_paused] = ljt_control_paused();
     v[LJT_STATS_reclaimer_cpu_ns] = ljt_reclaim_cpu();
 }

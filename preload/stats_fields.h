@@ -25,6 +25,7 @@
     X(membarrier, PROCESS, FLAG, COMPUTED, NULL, NULL, "The kernel's membarrier is in use.") \
     X(reclaimer, PROCESS, FLAG, COMPUTED, NULL, "reclaimer_running", "The reclaimer's thread runs.") \
     X(paused, PROCESS, FLAG, COMPUTED, NULL, "paused", "The program has paused the library.") \
+    X(pressure, PROCESS, COUNT, COMPUTED, NULL, "memory_pressure", "0: memory is not short; 1: its limit is near; 2: purging at once.") \
     X(arenas, PROCESS, COUNT, COMPUTED, NULL, "arenas", "Lua heaps that are looked after.") \
     X(arenas_left_alone, PROCESS, COUNT, COMPUTED, NULL, "arenas_left_alone", "Lua heaps that were given up.") \
     \

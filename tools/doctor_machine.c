@@ -115,13 +115,15 @@ void ljt_doctor_check_cgroup(struct ljt_doctor *d)
 {
     char buf[512];
     struct ljt_text t = LJT_TEXT(buf);
-    struct ljt_cgroup c;
-    ljt_cgroup_read(&c, d->pid != 0 ? d->pid : getpid());
-    if (c.version == 0) {
+    struct ljt_cgroup_place place;
+    struct ljt_cgroup_use c;
+    ljt_cgroup_find(&place, d->pid);
+    ljt_cgroup_read(&place, &c);
+    if (place.version == 0) {
         ljt_found(d, LJT_LEVEL_OK, "cgroup", NULL, "no memory controller");
         return;
     }
-    ljt_text_printf(&t, "v%d, ", c.version);
+    ljt_text_printf(&t, "v%d, ", place.version);
     ljt_text_bytes(&t, c.charged);
     ljt_text_string(&t, " charged, ");
     if (c.limit == SIZE_MAX) {

@@ -113,7 +113,8 @@ static int examine(struct ljt_inspection *n, const struct options *o)
     if (error != 0 || o->format == FORMAT_CSV)
         return error;
     n->inner_pid = ljt_inner_pid(o->pid);
-    ljt_cgroup_read(&n->cgroup, o->pid);
+    ljt_cgroup_find(&n->cgroup, o->pid);
+    ljt_cgroup_read(&n->cgroup, &n->cgroup_use);
     return ljt_holders_read(&n->holders, &n->remote, &n->found, n->arenas, n->count);
 }
 

@@ -74,14 +74,14 @@ static void print_histograms(const struct ljt_histograms *h)
     printf("],\n");
 }
 
-static void print_cgroup(const struct ljt_cgroup *c)
+static void print_cgroup(const struct ljt_cgroup_place *place, const struct ljt_cgroup_use *c)
 {
-    if (c->version == 0) {
+    if (place->version == 0) {
         printf(" \"cgroup\": null,\n");
         return;
     }
-    printf(" \"cgroup\": {\"version\": %d, \"name\": ", c->version);
-    print_string(c->name);
+    printf(" \"cgroup\": {\"version\": %d, \"name\": ", place->version);
+    print_string(place->name);
     printf(", \"charged\": %zu, \"anonymous\": %zu", c->charged, c->anonymous);
     print_limit("limit", c->limit);
     print_limit("high", c->high);
@@ -103,7 +103,7 @@ void ljt_inspection_print_json(const struct ljt_inspection *n)
     for (unsigned i = 0; i < LJT_HOLDERS; i++)
         print_held(ljt_holder_keys[i], &n->holders.by[i], ",");
     print_held("all", &n->holders.all, "},");
-    print_cgroup(&n->cgroup);
+    print_cgroup(&n->cgroup, &n->cgroup_use);
     printf(" \"arenas\": [");
     for (size_t i = 0; i < n->count; i++) {
         printf("%s{\"state\": \"%#zx\", ", i == 0 ? "\n  " : ",\n  ", (size_t)n->arenas[i].figures.state);

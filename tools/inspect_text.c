@@ -161,7 +161,7 @@ static void print_holders(const struct ljt_inspection *n, struct ljt_text *t)
         if (h->by[i].rss != 0 || h->by[i].swap != 0 || i == LJT_HOLDER_ARENAS)
             print_holder(t, ljt_holder_names[i], &h->by[i], h->all.rss);
     print_holder(t, "the process", &h->all, h->all.rss);
-    const struct ljt_cgroup *c = &n->cgroup;
+    const struct ljt_cgroup_use *c = &n->cgroup_use;
     if (c->charged != 0) {
         ljt_text_string(t, "  its cgroup is charged");
         bytes_at(t, c->charged, 36);

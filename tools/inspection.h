@@ -20,7 +20,8 @@ struct ljt_inspection {
     bool restless;     /* an arena was left out: it never was at rest */
     size_t rss, pss;   /* of the whole process, before the walk */
     struct ljt_holders holders;
-    struct ljt_cgroup cgroup;
+    struct ljt_cgroup_place cgroup;
+    struct ljt_cgroup_use cgroup_use;
 };
 
 void ljt_inspection_verdict(const struct ljt_inspection *n, struct ljt_text *out);

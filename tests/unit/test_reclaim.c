@@ -313,6 +313,35 @@ Test(reclaim, a_sawtooth_stretches_the_decay)
     cr_expect(lab_glance(&a->stats.early) <= lab_glance(&a->stats.judged));
 }
 
+static ssize_t full_cgroup(const char *path, char *buf, size_t size)
+{
+    static const char *const file[][2] = {
+        {"/proc/self/cgroup", "0::/\n"},
+        {"/proc/self/mountinfo", "30 23 0:26 / /box rw - cgroup2 cgroup2 rw\n"},
+        {"/box/memory.max", "100\n"},
+        {"/box/memory.current", "95\n"},
+    };
+    for (size_t i = 0; i < sizeof(file) / sizeof(file[0]); i++)
+        if (strcmp(path, file[i][0]) == 0)
+            return (ssize_t)strlen(strncpy(buf, file[i][1], size));
+    errno = ENOENT;
+    return -1;
+}
+
+Test(reclaim, under_pressure_neither_age_nor_slack_counts)
+{
+    ljt_config.interval_ms = ljt_config.decay_ms = 3600 * 1000;
+    ljt_config.retain_pct = 100000;
+    ljt_config.max_cpu_pct = 1;
+    ljt_kernel.read_file = full_cgroup;
+    struct lab_vm vm = peak(PIECES);
+    size_t high = resident(&vm);
+    run(&vm, drop);
+    tell_of_mappings();
+    cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
+    run(&vm, "check()");
+}
+
 /* ---- A kernel that does not want to ---- */
 
 static _Atomic unsigned advised;
