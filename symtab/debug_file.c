@@ -41,7 +41,8 @@ struct request {
     const char *root;
     unsigned char id[BUILD_ID_MAX];
     size_t id_size;
-    const uint32_t *sum; /* what the file's must be; NULL: the build-id proves it */
+    bool by_link; /* then the sum is what the file's must be; else the build-id proves it */
+    uint32_t sum;
     ljt_debug_file_fn *use;
     void *arg;
 };
@@ -54,7 +55,7 @@ static bool belongs(const struct request *r, struct ljt_elf *debug)
     bool same_id = id_size == r->id_size && memcmp(id, r->id, id_size) == 0;
     return debug->header.e_machine == r->object->header.e_machine &&
            debug->header.e_ident[EI_CLASS] == r->object->header.e_ident[EI_CLASS] &&
-           (same_id || (r->sum != NULL && (id_size == 0 || r->id_size == 0)));
+           (same_id || (r->by_link && (id_size == 0 || r->id_size == 0)));
 }
 
 static bool try_path(const struct request *r, const char *path)
@@ -66,7 +67,7 @@ static bool try_path(const struct request *r, const char *path)
     uint32_t sum;
     bool used = false;
     if (ljt_elf_open(&debug, fd) == 0 && belongs(r, &debug) &&
-        (r->sum == NULL || (checksum(fd, &sum) && sum == *r->sum)))
+        (!r->by_link || (checksum(fd, &sum) && sum == r->sum)))
         used = r->use(&debug, path, r->arg);
     ljt_elf_close(&debug);
     close(fd);
@@ -106,11 +107,10 @@ static bool try_link(struct request *r, const char *path)
 {
     static const char *const places[] = {"%.*s%s", "%.*s.debug/%s", DEBUG_ROOT "%.*s%s"};
     char name[256], candidate[PATH_ROOM];
-    uint32_t sum;
     const char *slash = strrchr(path, '/');
-    if (slash == NULL || !read_link(r->object, name, sizeof(name), &sum))
+    if (slash == NULL || !read_link(r->object, name, sizeof(name), &r->sum))
         return false;
-    r->sum = &sum;
+    r->by_link = true;
     int directory = (int)(slash + 1 - path);
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
 #pragma GCC diagnostic push

@@ -17,7 +17,7 @@
 #include "elf_image.h"
 #include "symtab.h"
 
-TestSuite(symtab, .init = lab_init, .timeout = 120);
+TestSuite(elf, .init = lab_init, .timeout = 120);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n); /* tests/fuzz/symtab.c */
 
@@ -82,7 +82,7 @@ static void expect_error(int error, const char *part)
 
 /* ---- Answers ---- */
 
-Test(symtab, finds_lj_alloc_and_its_variants_in_symtab)
+Test(elf, finds_lj_alloc_and_its_variants_in_symtab)
 {
     struct elf_image_parts parts = {.symtab = lj_alloc, .build_id = "0123456789"};
     cr_assert_eq(read_parts(&parts), 0, "%s", s.why);
@@ -101,14 +101,14 @@ Test(symtab, finds_lj_alloc_and_its_variants_in_symtab)
               ljt_symtab_function_at(&s, 0x1f05)->whole == false);
 }
 
-Test(symtab, finds_them_among_the_exported_ones)
+Test(elf, finds_them_among_the_exported_ones)
 {
     struct elf_image_parts parts = {.dynsym = lj_alloc};
     cr_assert_eq(read_parts(&parts), 0, "%s", s.why);
     cr_expect(s.source == LJT_SYMTAB_DYNSYM && s.count == 10);
 }
 
-Test(symtab, no_symbols_is_an_answer)
+Test(elf, no_symbols_is_an_answer)
 {
     struct elf_image_parts stripped = {.build_id = "xyz"};
     cr_expect_eq(read_parts(&stripped), 0);
@@ -119,7 +119,7 @@ Test(symtab, no_symbols_is_an_answer)
     expect_nothing(LJT_SYMTAB_NONE);
 }
 
-Test(symtab, what_lies_outside_of_the_code_is_no_function)
+Test(elf, what_lies_outside_of_the_code_is_no_function)
 {
     static const struct elf_image_symbol stray[] = {
         {"lj_alloc_f", 0x1100, 0x80},
@@ -137,7 +137,7 @@ Test(symtab, what_lies_outside_of_the_code_is_no_function)
     cr_expect(s.count == 2 && has(LJT_SYMTAB_F, 0x1100, 0x1180) && has(LJT_SYMTAB_DIRECT, 0x1ff0, 0x2000));
 }
 
-Test(symtab, more_than_fit_are_said_to_be_more)
+Test(elf, more_than_fit_are_said_to_be_more)
 {
     static struct elf_image_symbol many[LJT_SYMTAB_FUNCTIONS + 10];
     for (unsigned i = 0; i < LJT_SYMTAB_FUNCTIONS + 9; i++)
@@ -147,7 +147,7 @@ Test(symtab, more_than_fit_are_said_to_be_more)
     cr_expect(s.more && s.count == LJT_SYMTAB_FUNCTIONS);
 }
 
-Test(symtab, unpacks_gnu_debugdata)
+Test(elf, unpacks_gnu_debugdata)
 {
     struct elf_image_parts inner = {.symtab = lj_alloc};
     struct elf_image e = elf_image(&inner);
@@ -228,7 +228,7 @@ static uint32_t write_debug(const struct elf_image_parts *parts, const char *nam
     return sum;
 }
 
-Test(symtab, finds_a_debug_file_by_build_id)
+Test(elf, finds_a_debug_file_by_build_id)
 {
     make_root();
     struct elf_image_parts debug = {.symtab = lj_alloc, .build_id = "012"}, object = {.build_id = "012"};
@@ -246,7 +246,7 @@ Test(symtab, finds_a_debug_file_by_build_id)
     drop_root();
 }
 
-Test(symtab, finds_a_debug_file_by_link_and_checks_its_sum)
+Test(elf, finds_a_debug_file_by_link_and_checks_its_sum)
 {
     static const char *const places[] = {"/opt/object.debug", "/opt/.debug/object.debug",
                                          "/usr/lib/debug/opt/object.debug"};
@@ -263,7 +263,7 @@ Test(symtab, finds_a_debug_file_by_link_and_checks_its_sum)
     drop_root();
 }
 
-Test(symtab, believes_no_debug_file_of_another_build)
+Test(elf, believes_no_debug_file_of_another_build)
 {
     make_root();
     struct elf_image_parts debug = {.symtab = lj_alloc, .build_id = "aaaa"};
@@ -287,7 +287,7 @@ static struct elf_image whole(void)
     return elf_image(&parts);
 }
 
-Test(symtab, says_what_is_wrong_with_a_file)
+Test(elf, says_what_is_wrong_with_a_file)
 {
     struct elf_image text = {(unsigned char *)(uintptr_t) "#!/bin/sh\n", 10}, empty = {NULL, 0};
     expect_error(read_image(&text), "not an ELF file");
@@ -313,7 +313,7 @@ Test(symtab, says_what_is_wrong_with_a_file)
     free(e.bytes);
 }
 
-Test(symtab, says_what_is_wrong_with_a_table)
+Test(elf, says_what_is_wrong_with_a_table)
 {
     struct elf_image e = whole();
     Elf64_Shdr *symbols = elf_image_section(&e, ".symtab"), *strings = elf_image_section(&e, ".strtab");
@@ -346,7 +346,7 @@ Test(symtab, says_what_is_wrong_with_a_table)
     free(e.bytes);
 }
 
-Test(symtab, a_file_without_sections_has_no_symbols)
+Test(elf, a_file_without_sections_has_no_symbols)
 {
     struct elf_image e = whole();
     elf_image_header(&e)->e_shoff = 0;
@@ -357,7 +357,7 @@ Test(symtab, a_file_without_sections_has_no_symbols)
     free(e.bytes);
 }
 
-Test(symtab, answers_a_file_that_is_cut_off_anywhere)
+Test(elf, answers_a_file_that_is_cut_off_anywhere)
 {
     struct elf_image e = whole();
     for (size_t n = 0; n < e.size; n++)
@@ -394,7 +394,7 @@ static void replay(unsigned char *bytes, size_t n)
     LLVMFuzzerTestOneInput(bytes, n);
 }
 
-Test(symtab, answers_every_file_of_the_corpus)
+Test(elf, answers_every_file_of_the_corpus)
 {
     each_of_the_corpus(replay);
 }
@@ -416,9 +416,9 @@ static void mutate(unsigned char *bytes, size_t n)
     }
 }
 
-Test(symtab, answers_mutations_of_the_corpus)
+Test(elf, answers_mutations_of_the_corpus)
 {
-    lab_seed("symtab");
+    lab_seed("elf");
     each_of_the_corpus(mutate);
 }
 
@@ -431,7 +431,7 @@ static void save(const char *name, struct elf_image e)
 }
 
 /* UPDATE_CORPUS=1 writes the corpus's own beginnings anew; what libFuzzer has found besides stays. */
-Test(symtab, corpus_can_be_begun_anew)
+Test(elf, corpus_can_be_begun_anew)
 {
     if (getenv("UPDATE_CORPUS") == NULL)
         return;
@@ -462,7 +462,7 @@ Test(symtab, corpus_can_be_begun_anew)
 
 /* ---- This process ---- */
 
-Test(symtab, finds_the_object_of_an_address_in_memory)
+Test(elf, finds_the_object_of_an_address_in_memory)
 {
     cr_assert_eq(ljt_symtab_find(&s, lab_pc()), 0, "%s", s.why);
     cr_expect(strstr(s.path, "libluajit") != NULL, "%s", s.path);
@@ -474,7 +474,7 @@ Test(symtab, finds_the_object_of_an_address_in_memory)
 }
 
 /* As the preload does it. */
-Test(symtab, can_be_opened_asked_and_closed)
+Test(elf, can_be_opened_asked_and_closed)
 {
     for (int i = 0; i < 3; i++) {
         void *handle = dlopen(LJT_SYMTAB_LIBRARY, RTLD_NOW | RTLD_LOCAL);
