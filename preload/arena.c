@@ -8,6 +8,7 @@
 #include "kernel.h"
 #include "log.h"
 #include "reclaim.h"
+#include "refuse.h"
 #include "signals.h"
 #include "stats.h"
 #include "symbols.h"
@@ -32,6 +33,7 @@ struct candidate {
     uintptr_t base; /* 0: empty */
     struct ljt_module *module;
     uintptr_t pc; /* where it was asked for */
+    bool first;   /* of its module: if that is a LuaJIT, this is an arena */
 };
 
 static struct candidate candidates[CANDIDATES];
@@ -45,18 +47,26 @@ static unsigned next_candidate;  /* the oldest is overwritten */
 /* What a light check has read of it; static, since a host's stack may be small. */
 static unsigned char gg_copy[GG_MAX];
 
-enum verdict { NOT_A_VM, TOO_YOUNG, A_VM };
+enum verdict { NOT_A_VM, UNKNOWN_LAYOUT, TOO_YOUNG, A_VM };
 
 struct vm {
     uintptr_t state, gg;
     uintptr_t place; /* &g->allocf */
     ljt_alloc_fn *allocf;
+    size_t state_size; /* where its layout is not known */
 };
 
 /* Reads without ever faulting: the mapping may have gone in a way that did not pass by us. */
 static bool peek(void *to, uintptr_t from, size_t len)
 {
     return ljt_kernel.peek(to, (const void *)from, len) == (ssize_t)len;
+}
+
+/* An arena's first chunk holds its state, whatever that looks like: in use, and of a state's size, more or less. */
+static bool is_like_an_arena(size_t prev_foot, size_t head)
+{
+    return prev_foot == 0 && (head & 7) == (LJT_LJ_CINUSE | LJT_LJ_PINUSE) && ljt_lj_head_size(head) >= 512 &&
+           ljt_lj_head_size(head) <= 4096;
 }
 
 /*
@@ -73,8 +83,10 @@ static enum verdict check_candidate(const struct candidate *c, struct vm *vm)
         return NOT_A_VM;
     if (arena.head == 0)
         return TOO_YOUNG;
-    if (!ljt_lj_head_is_state(arena.head))
-        return NOT_A_VM;
+    if (!ljt_lj_head_is_state(arena.head)) {
+        vm->state_size = ljt_lj_head_size(arena.head);
+        return is_like_an_arena(arena.prev_foot, arena.head) ? UNKNOWN_LAYOUT : NOT_A_VM;
+    }
 
     vm->state = c->base + LJT_LJ_MEM_OFFSET;
     uintptr_t gg_chunk = c->base + ljt_lj_head_size(arena.head);
@@ -215,10 +227,14 @@ static void check_candidates(const struct ljt_module *module)
         struct candidate *c = &candidates[next++ % candidate_slots];
         if (c->base == 0 || c->module != module)
             continue;
+        if (!ljt_refuse_look(module))
+            return;
         struct vm vm;
         enum verdict verdict = check_candidate(c, &vm);
-        if (verdict == A_VM)
+        if (verdict == A_VM && !ljt_refuse_vm())
             adopt(c, &vm);
+        if (verdict == UNKNOWN_LAYOUT && c->first)
+            ljt_refuse_layout(module, vm.state_size);
         if (verdict != TOO_YOUNG)
             c->base = 0;
     }
@@ -233,7 +249,8 @@ static void add_candidate(uintptr_t base, struct ljt_module *module, uintptr_t p
         i = next_candidate++ % CANDIDATES;
     else if (i == candidate_slots)
         candidate_slots++;
-    candidates[i] = (struct candidate){base, module, pc};
+    candidates[i] = (struct candidate){base, module, pc, !module->has_mapped};
+    module->has_mapped = true;
 }
 
 /* ---- The mmap hooks ---- */

@@ -24,6 +24,7 @@
 #include "module.h"
 #include "next.h"
 #include "reclaim.h"
+#include "refuse.h"
 #include "signals.h"
 #include "stats.h"
 #include "symbols.h"
@@ -61,8 +62,10 @@ __attribute__((constructor)) static void start(void)
     if (config.enable && pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child) != 0)
         config.enable = 0; /* out of memory at the start of a process: it has other worries */
     ljt_config = config;
-    if (config.enable)
+    if (config.enable) {
+        ljt_refuse_init();
         ljt_symbols_init();
+    }
     if (config.enable && ljt_module_luajit_loaded())
         ljt_signals_install();
     errno = saved;

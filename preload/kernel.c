@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "sandbox.h"
+
 size_t ljt_page_size = 4096;
 unsigned ljt_page_shift = 12;
 struct ljt_kernel_facts ljt_kernel_facts;
@@ -68,27 +70,40 @@ static void *sys_mremap(void *addr, size_t old_len, size_t new_len, int flags)
     return (void *)CALL(SYS_mremap, addr, old_len, new_len, flags);
 }
 
+/* A call that a seccomp filter would kill for is one that this kernel does not have. */
+static bool is_deadly(enum ljt_sandbox_call call)
+{
+    if (__builtin_expect(!ljt_sandbox_kills(call), 1))
+        return false;
+    errno = ENOSYS;
+    return true;
+}
+
 static int sys_madvise(void *addr, size_t len, int advice)
 {
+    if (is_deadly(LJT_CALL_MADVISE))
+        return -1;
     return (int)CALL(SYS_madvise, addr, len, advice);
 }
 
-#ifndef PIDFD_SELF_THREAD_GROUP
-#define PIDFD_SELF_THREAD_GROUP (-10001) /* Linux 6.15: no descriptor that a fork would make stale */
-#endif
-
 static ssize_t sys_process_madvise(const struct iovec *ranges, size_t count, int advice)
 {
-    return CALL(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, ranges, count, advice, 0UL);
+    if (is_deadly(LJT_CALL_PROCESS_MADVISE))
+        return -1;
+    return CALL(SYS_process_madvise, LJT_PIDFD_SELF, ranges, count, advice, 0UL);
 }
 
 static int sys_mincore(void *addr, size_t len, unsigned char *vec)
 {
+    if (is_deadly(LJT_CALL_MINCORE))
+        return -1;
     return (int)CALL(SYS_mincore, addr, len, vec);
 }
 
 static int sys_membarrier(int cmd)
 {
+    if (is_deadly(LJT_CALL_MEMBARRIER))
+        return -1;
     return (int)CALL(SYS_membarrier, cmd, 0, 0);
 }
 
@@ -101,9 +116,11 @@ static ssize_t sys_peek(void *to, const void *from, size_t len)
 {
     struct iovec local = {to, len};
     struct iovec remote = {(void *)(uintptr_t)from, len};
-    ssize_t n = CALL(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
-    if (n >= 0 || (errno != EPERM && errno != ENOSYS))
-        return n;
+    if (!is_deadly(LJT_CALL_PROCESS_VM_READV)) {
+        ssize_t n = CALL(SYS_process_vm_readv, getpid(), &local, 1UL, &remote, 1UL, 0UL);
+        if (n >= 0 || (errno != EPERM && errno != ENOSYS))
+            return n;
+    }
     uintptr_t lo = ljt_page_down((uintptr_t)from);
     uintptr_t hi = ljt_page_up((uintptr_t)from + len);
     for (uintptr_t page = lo; page < hi; page += ljt_page_size) {
@@ -208,10 +225,18 @@ static bool dontneed_zeroes(void)
     return zeroed;
 }
 
-void ljt_kernel_probe(void)
+bool ljt_kernel_probe_dontneed(void)
 {
     int saved = errno;
     ljt_kernel_facts.dontneed_zeroes = dontneed_zeroes();
+    errno = saved;
+    return ljt_kernel_facts.dontneed_zeroes;
+}
+
+void ljt_kernel_probe(void)
+{
+    int saved = errno;
+    (void)ljt_kernel_probe_dontneed();
     ljt_kernel_facts.membarrier = ljt_kernel.membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 &&
                                   ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0;
     errno = saved;

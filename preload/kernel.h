@@ -61,6 +61,12 @@ void ljt_kernel_init(void);
 /* Tries out what the reclaimer relies on. Called once a process, before its first hold or purge. */
 void ljt_kernel_probe(void);
 
+/* The part of it that decides whether there is any use in us: facts.dontneed_zeroes, found out and returned. */
+bool ljt_kernel_probe_dontneed(void);
+
+/* process_madvise's word for the calling process (Linux 6.15): no descriptor that a fork would make stale. */
+#define LJT_PIDFD_SELF (-10001)
+
 /* Own memory: zeroed, page-aligned, outside every malloc. NULL when there is none. */
 void *ljt_kernel_alloc(size_t len);
 void ljt_kernel_free(void *addr, size_t len);

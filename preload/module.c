@@ -123,7 +123,7 @@ bool ljt_module_luajit_loaded(void)
 struct finding {
     uintptr_t pc;
     uintptr_t text_lo, text_hi;
-    bool exports_lua;
+    bool exports_lua, exports_luajit;
     char path[sizeof(((struct ljt_module *)0)->path)];
 };
 
@@ -145,6 +145,7 @@ static int find_by_pc(struct dl_phdr_info *info, size_t size, void *arg)
     f->text_lo = lo;
     f->text_hi = hi;
     f->exports_lua = exports(info, "lua_newstate");
+    f->exports_luajit = exports(info, "luaJIT_setmode");
     strncpy(f->path, info->dlpi_name, sizeof(f->path) - 1);
     return 1;
 }
@@ -161,6 +162,8 @@ static struct ljt_module *remember(const struct finding *f)
         if (hi != 0 && (!overlaps || mod->pinned))
             continue;
         mod->exports_lua = f->exports_lua;
+        mod->exports_luajit = f->exports_luajit;
+        mod->has_mapped = false;
         memcpy(mod->path, f->path, sizeof(mod->path));
         atomic_store_explicit(&mod->mapped, 0, memory_order_relaxed);
         memset(&mod->symbols, 0, sizeof(mod->symbols));

@@ -41,6 +41,8 @@ struct ljt_module_symbols {
 struct ljt_module {
     _Atomic uintptr_t text_lo, text_hi; /* executable segments; hi is written last */
     bool exports_lua;                   /* its dynamic symbols include lua_newstate */
+    bool exports_luajit;                /* and luaJIT_setmode */
+    bool has_mapped;                    /* a candidate of it was seen. Under the registry lock */
     bool pinned;
     char path[256];                   /* as the loader has it; "" is the executable */
     _Atomic size_t mapped;            /* bytes it has mapped as lj_alloc would: arenas and direct blocks */

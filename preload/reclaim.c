@@ -18,6 +18,7 @@
 #include "policy.h"
 #include "pressure.h"
 #include "purge.h"
+#include "sandbox.h"
 #include "stats.h"
 #include "thp.h"
 
@@ -546,7 +547,8 @@ static void dump_if_asked(void)
 static void *reclaimer(void *unused)
 {
     (void)unused;
-    prctl(PR_SET_NAME, "ljtrim");
+    if (!ljt_sandbox_kills(LJT_CALL_PRCTL))
+        prctl(PR_SET_NAME, "ljtrim");
     find_out();
     ljt_budget_open(&budget, ljt_kernel.now());
     ljt_pressure_forget();

@@ -1,0 +1,64 @@
+/*
+ * sandbox CALL ACTION COMMAND [ARG ...]: runs a command under a seccomp filter that has an opinion on one system call.
+ *   CALL     process_vm_readv, mincore, madvise, process_madvise, membarrier, prctl, clone (as fork does it: no
+ *            thread), none
+ *   ACTION   a number of an error (0: the call does nothing and succeeds), kill, or kill-thread
+ * Of madvise only MADV_DONTNEED is meant, of prctl PR_SET_NAME.
+ */
+#include <linux/filter.h>
+#include <linux/sched.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "host.h"
+
+static const struct {
+    const char *name;
+    unsigned number, argument, value, mask; /* meant if (argument & mask) == value */
+} calls[] = {
+    {"none", ~0u, 0, 0, 0},
+    {"process_vm_readv", SYS_process_vm_readv, 0, 0, 0},
+    {"mincore", SYS_mincore, 0, 0, 0},
+    {"madvise", SYS_madvise, 2, MADV_DONTNEED, ~0u},
+    {"process_madvise", SYS_process_madvise, 0, 0, 0},
+    {"membarrier", SYS_membarrier, 0, 0, 0},
+    {"prctl", SYS_prctl, 0, PR_SET_NAME, ~0u},
+    {"clone", SYS_clone, 0, 0, CLONE_THREAD},
+};
+
+int main(int argc, char **argv)
+{
+    unsigned action, i = 0;
+
+    if (argc < 4)
+        die("usage: sandbox CALL ACTION COMMAND [ARG ...]");
+    while (i < sizeof(calls) / sizeof(calls[0]) && strcmp(argv[1], calls[i].name))
+        i++;
+    if (i == sizeof(calls) / sizeof(calls[0]))
+        die("what is %s?", argv[1]);
+    if (!strcmp(argv[2], "kill"))
+        action = SECCOMP_RET_KILL_PROCESS;
+    else if (!strcmp(argv[2], "kill-thread"))
+        action = SECCOMP_RET_KILL_THREAD;
+    else
+        action = SECCOMP_RET_ERRNO | (unsigned)atoi(argv[2]);
+
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 4),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                 (unsigned)(offsetof(struct seccomp_data, args) + 8 * calls[i].argument)),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, calls[i].mask),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].value, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, action),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+        die("no seccomp filter here: %s", strerror(errno));
+    execvp(argv[3], argv + 3);
+    die("%s: %s", argv[3], strerror(errno));
+}
