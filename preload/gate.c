@@ -37,6 +37,9 @@
  * before it, then the reclaimer sees busy; or the mutator's load comes after it, then it sees HOLD. The
  * compiler barrier keeps that order in the instructions. Where membarrier is missing FENCED is set for good and
  * entry goes through the slow path, which has the fence.
+ *   A wake is the same: the reclaimer sets WAKE and looks whether busy has moved since it last looked around. Without
+ * the fence a call could be in neither's sight, and nobody would look at what it did until the next one. Odd busy
+ * counts as moved: what that call does after it has passed want, nobody will tell.
  *   The other orderings are real, on arm64 too: exit's release makes the mutator's writes to the heap visible
  * to the reclaimer that reads busy even (acquire); release's RMW makes the reclaimer's visible to the mutator
  * that reads want without HOLD (acquire). A posted unit goes the same way there and back.
@@ -61,7 +64,10 @@
  * purged. It can't be unmapped either: lj_alloc unmaps segments without chunks in use only, and trims above
  * top. That holds until the hand-back, which comes after the last purge of the chunk returned, in program order
  * of the reclaimer, through the same REQUEST or HOLD. What unmaps regardless of chunks, the closer and a host
- * that took the gate away, takes life first.
+ * that took the gate away, takes life first. The latter needs that during a hold even where nothing is claimed: the
+ * unit may be anywhere in the heap, and no call steps aside for it.
+ *
+ * tests/model has this as a spin model, with the same names.
  */
 
 struct ljt_gate ljt_gates[LJT_GATES];
@@ -98,6 +104,22 @@ static void clear_hold(struct ljt_gate_word *w)
     atomic_store_explicit(&ljt_wiped.holding, 0, memory_order_release);
 }
 
+/*
+ * The fence between a bit that is set and a look at busy, for both sides. False if a sandbox has closed meanwhile:
+ * entries have their own fence from now on, but those under way have not.
+ */
+static bool fence_everybody(void)
+{
+    if (!ljt_kernel_facts.membarrier) {
+        atomic_thread_fence(memory_order_seq_cst);
+        return true;
+    }
+    if (ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) == 0)
+        return true;
+    ljt_reclaim_fence();
+    return false;
+}
+
 bool ljt_gate_hold(unsigned slot, uint64_t patience)
 {
     struct ljt_gate_word *w = &ljt_wiped.word[slot];
@@ -109,11 +131,7 @@ bool ljt_gate_hold(unsigned slot, uint64_t patience)
         return false;
     }
     atomic_fetch_or_explicit(&w->want, LJT_WANT_HOLD, memory_order_seq_cst);
-    if (!ljt_kernel_facts.membarrier) {
-        atomic_thread_fence(memory_order_seq_cst);
-    } else if (ljt_kernel.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) !=
-               0) { /* a sandbox closed meanwhile */
-        ljt_reclaim_fence();
+    if (!fence_everybody()) {
         clear_hold(w);
         return false;
     }
@@ -138,6 +156,13 @@ void ljt_gate_release(unsigned slot)
     struct ljt_gate_word *w = &ljt_wiped.word[slot];
     ljt_lock_release(&w->life);
     clear_hold(w);
+}
+
+bool ljt_gate_may_sleep(unsigned slot, uint64_t seq)
+{
+    atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_WAKE, memory_order_seq_cst);
+    return fence_everybody() && (seq & 1) == 0 &&
+           atomic_load_explicit(&ljt_gates[slot].busy, memory_order_acquire) == seq;
 }
 
 void ljt_gate_init(void)

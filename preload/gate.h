@@ -85,6 +85,12 @@ bool ljt_gate_hold(unsigned slot, uint64_t patience);
 void ljt_gate_release(unsigned slot);
 
 /*
+ * Has the VM been at rest since busy was `seq`? Then its next call rings the reclaimer's bell, for sure. If not, WAKE
+ * may have come too late: look again.
+ */
+bool ljt_gate_may_sleep(unsigned slot, uint64_t seq);
+
+/*
  * The fork handlers. prepare excludes holds while a fork copies the heap; it gives up after a second, since a
  * crash handler may fork from inside the gate. The child's wipes ljt_wiped where the kernel did not.
  */

@@ -497,12 +497,8 @@ static uint64_t attend(unsigned slot, uint64_t now)
             wish = UINT64_MAX;
         else if (!a->pace.settled)
             wish = next_turn(a, now);
-        else
-            atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_WAKE, memory_order_seq_cst);
-        /* The VM may have moved before it could see WAKE. */
-        if (wish == UINT64_MAX && !ljt_control_paused() &&
-            atomic_load_explicit(&ljt_gates[slot].busy, memory_order_seq_cst) != a->pace.seq)
-            wish = next_turn(a, now);
+        else if (!ljt_gate_may_sleep(slot, a->pace.seq)) /* not sooner: busy may stay odd for ever */
+            wish = now + ljt_config.interval_ms * MS;
     }
     atomic_store_explicit(&current, -1, memory_order_release);
     return wish;

@@ -327,6 +327,35 @@ Test(gate, a_mutator_that_waits_sleeps_and_is_woken)
     cr_expect(ljt_histogram_count(&arena->stats.waits) == 1 && want() == LJT_WANT_LIVE);
 }
 
+/* ---- Falling asleep ---- */
+
+/* The mutator's core: a store that waited in its buffer comes out when membarrier reaches it, not before. */
+static uint64_t buffered_busy;
+
+static int let_the_store_out(int cmd)
+{
+    (void)cmd;
+    cr_expect((want() & LJT_WANT_WAKE) != 0, "WAKE comes first");
+    atomic_store(&gate->busy, buffered_busy);
+    return 0;
+}
+
+Test(gate, a_call_that_missed_wake_is_not_slept_through)
+{
+    gated(note_arguments, NULL);
+    ljt_kernel.membarrier = let_the_store_out;
+    ljt_kernel_facts.membarrier = true;
+    buffered_busy = 4;
+    atomic_store(&gate->busy, 4);
+    cr_expect(ljt_gate_may_sleep(SLOT, 4));
+    buffered_busy = 5; /* has loaded want already, without WAKE */
+    cr_expect(!ljt_gate_may_sleep(SLOT, 4));
+    cr_expect(!ljt_gate_may_sleep(SLOT, 5), "nobody will tell what a call under way does");
+    buffered_busy = 6;
+    cr_expect(!ljt_gate_may_sleep(SLOT, 4));
+    cr_expect(ljt_gate_may_sleep(SLOT, 6));
+}
+
 /* ---- Exclusion. `guarded` is a plain variable: TSan sees any pair of accesses that nothing orders ---- */
 
 static unsigned long guarded, in_calls, in_holds;
