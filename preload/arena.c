@@ -306,6 +306,12 @@ static bool loses_memory(const struct ljt_arena *a, uintptr_t addr, size_t len)
     return false;
 }
 
+/* The reclaimer has the heap, or is about to: the ledger may be read under life only. */
+static bool is_held(unsigned slot)
+{
+    return (atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) & LJT_WANT_HOLD) != 0;
+}
+
 static void forget_candidates(uintptr_t addr, size_t len)
 {
     ljt_lock_acquire(&ljt_wiped.registry);
@@ -331,19 +337,27 @@ void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
 
     forget_candidates(addr, len);
 
-    /* In a gated call lj_alloc unmaps what no chunk in use touches: only who comes without the gate matters. */
+    /*
+     * In a gated call lj_alloc unmaps what no chunk in use touches: only who comes without the gate matters. A hold
+     * that began with the gate in place goes on without it, anywhere in the heap: its unit ends first, and what it
+     * has claimed counts. The fence pairs with the reclaimer's own, where there is no membarrier: a hold that we do
+     * not see sees that the gate is gone.
+     */
+    atomic_thread_fence(memory_order_seq_cst);
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
     for (unsigned i = 0; i < slots; i++) {
         struct ljt_arena *a = &ljt_arenas[i];
         int state = atomic_load_explicit(&a->state, memory_order_acquire);
         if ((state != LJT_ARENA_GATED && state != LJT_ARENA_ARMED && state != LJT_ARENA_LOST) || in_call(i) ||
-            a->module != module || !loses_memory(a, addr, len))
+            a->module != module || (!is_held(i) && !loses_memory(a, addr, len)))
             continue;
         ljt_lock_acquire(&ljt_wiped.word[i].life);
         bool state_goes = (uintptr_t)a->m - addr < len;
         if (state_goes) /* before DEAD, from which on the slot may be another VM's */
             atomic_store_explicit(&ljt_wiped.word[i].want, 0, memory_order_release);
-        atomic_store_explicit(&a->state, state_goes ? LJT_ARENA_DEAD : LJT_ARENA_LOST, memory_order_release);
+        if (loses_memory(a, addr, len))
+            atomic_store_explicit(&a->state, state_goes ? LJT_ARENA_DEAD : LJT_ARENA_LOST,
+                                  memory_order_release);
         ljt_lock_release(&ljt_wiped.word[i].life);
     }
 }

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -157,6 +159,42 @@ Test(arena, two_places_that_look_like_allocf_are_one_too_many)
     gg[50] = 0;
     ljt_arena_mapped(m->seg.base + 128 * KIB, 256 * KIB, lab_pc());
     cr_expect(atomic_load(&ljt_arena_slots) == 1 && gg[10] != (uint64_t)lab_allocf(), "one is enough");
+}
+
+static void (*real_wait)(const volatile void *address, uint32_t value, uint64_t ns);
+static _Atomic int stage; /* of the next test */
+
+static void note_wait(const volatile void *address, uint32_t value, uint64_t ns)
+{
+    atomic_store(&stage, 1);
+    real_wait(address, value, ns);
+}
+
+static void *unmap_a_segment_without_claims(void *base)
+{
+    ljt_arena_unmapping((uintptr_t)base, LJT_LJ_GRANULARITY, lab_pc());
+    int none = 0;
+    atomic_compare_exchange_strong(&stage, &none, 2);
+    return NULL;
+}
+
+Test(arena, what_comes_without_the_gate_unmaps_nothing_during_a_hold)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    void *elsewhere = ljt_kernel_alloc(LJT_LJ_GRANULARITY); /* neither the state is there nor a claim */
+    real_wait = ljt_kernel.futex_wait;
+    cr_assert(ljt_gate_hold(a->slot, 0));
+    atomic_store(a->place, a->allocf);
+    ljt_kernel.futex_wait = note_wait;
+    pthread_t host;
+    pthread_create(&host, NULL, unmap_a_segment_without_claims, elsewhere);
+    while (atomic_load(&stage) == 0)
+        sched_yield();
+    cr_expect(atomic_load(&stage) == 1, "it waits for the unit's end");
+    ljt_gate_release(a->slot);
+    pthread_join(host, NULL);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED), "nothing of it is gone");
 }
 
 Test(arena, a_candidate_that_was_unmapped_is_forgotten)
