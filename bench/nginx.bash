@@ -5,18 +5,18 @@ modules=$($nginx -V 2>&1 | tr ' ' '\n' | sed -n 's/^--modules-path=//p')
 [ -e "$modules/ngx_http_lua_module.so" ] || die "nginx has no Lua module; scripts/install-deps installs it"
 declare -A master url
 
-# start_nginx NAME VARIANT WORKERS: sets master[NAME] and url[NAME]
+# start_nginx NAME VARIANT WORKERS [PREFIX ...]: sets master[NAME] and url[NAME]; PREFIX is a command that runs a command
 start_nginx() {
-	local name=$1 prefix=$work/nginx.$1 preload port user= try
-	preload=$(environment_of "$2")
+	local name=$1 prefix=$work/nginx.$1 variant=$2 workers=$3 port user= try
+	shift 3
 	[ "$(id -u)" != 0 ] || user="user nobody $(id -gn nobody);"
 	mkdir -p "$prefix"
 	cp scripts/breathing/sessions.lua "$prefix/"
 	for try in 1 2 3 4 5; do
 		port=$((20000 + RANDOM % 12000))
 		sed -e "s|@MODULES@|$modules|; s|@PREFIX@|$prefix|; s|@PORT@|$port|; s|@USER@|$user|" \
-			-e "s|^worker_processes .*|worker_processes $3;|" scripts/breathing/nginx.conf.in >"$prefix/nginx.conf"
-		env ${preload:+"$preload"} "$nginx" -p "$prefix" -e "$prefix/error.log" -c "$prefix/nginx.conf" \
+			-e "s|^worker_processes .*|worker_processes $workers;|" scripts/breathing/nginx.conf.in >"$prefix/nginx.conf"
+		env $(environment_of "$variant") "$@" "$nginx" -p "$prefix" -e "$prefix/error.log" -c "$prefix/nginx.conf" \
 			2>"$prefix/stderr" &
 		master[$name]=$! url[$name]=http://127.0.0.1:$port
 		sleep 0.5
@@ -44,11 +44,11 @@ stop_nginx() {
 	background=()
 }
 
-# crowd NAME SESSIONS: so many users log in and leave again.
+# crowd NAME SESSIONS [QUERY]: so many users log in and leave again.
 crowd() {
 	local status
 	status=$(curl -s -o /dev/null -w '%{http_code} ' "${url[$1]}/login?from=[1-$2:1000]&count=1000")
-	status+=$(curl -s -o /dev/null -w '%{http_code}' "${url[$1]}/expire")
+	status+=$(curl -s -o /dev/null -w '%{http_code}' "${url[$1]}/expire?${3:-}")
 	printf '%s\n' $status >>"$work/codes.$1"
 }
 

@@ -22,7 +22,7 @@ done
 environment_of() {
 	case $1 in
 	preloaded) echo "LD_PRELOAD=$library" ;;
-	preloaded-*) printf '%s\n' "LD_PRELOAD=$library" ${setting[$1]} ;;
+	preloaded-*) printf '%s\n' "LD_PRELOAD=$library" ${setting[$1]:-} ;;
 	jemalloc*) echo "LD_PRELOAD=$jemalloc" ;;&
 	jemalloc-0) echo "MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0" ;;
 	jemalloc-1000) echo "MALLOC_CONF=dirty_decay_ms:1000,muzzy_decay_ms:0" ;;

@@ -8,10 +8,13 @@ local GROUPS = {
   { "memory", "Memory after a peak", "Five seconds after the collector has run, at default settings, measured from "
     .. "outside by `ljtrim inspect`. Beside: the page floor. All survivors were checked afterwards. The bound is 2% or "
     .. "1 MiB above the floor, whichever is more; the cache is at work while it is measured, and none is claimed of it." },
+  { "pressure", "Memory under pressure", nil },
+  { "idle", "Idle after a peak that nobody collects", "Beside: the same program, preloaded, that collects by itself." },
   { "waits", "Waits", "Over entries into the gate's slow path, from the library's own histogram. Beside: a thread "
     .. "that only looks at the clock, for the same time, in windows as long as the median wait: what of the tail is "
     .. "the machine's." },
   { "throughput", "Programs that do little but allocate", nil },
+  { "busy", "A VM that is never quiet: three figures to be read together", nil },
   { "instructions", "Instructions", "Counted by callgrind, `luajit -joff`, the VM's thread." },
   { "frontier", "Resident memory against throughput" },
   { "nginx", "nginx under wrk", nil },
@@ -105,6 +108,8 @@ local function verdict(r, by_id)
     return "A/A", noise_verdict(r)
   elseif kind == "below" then
     return "<= " .. argument, bound_verdict(p.median, b and b.median, bound)
+  elseif kind == "least" then
+    return ">= " .. argument, p.median >= bound and "holds" or "FAILS"
   elseif kind == "tail" then
     if by_id[r.id:gsub("p99%.9$", "count")].of.preloaded.median < 1000 then
       return "<= " .. argument, "unresolved (under 1000 entries)"

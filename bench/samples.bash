@@ -39,6 +39,7 @@ wanted() {
 #   ratio:R      preloaded / plain is at most R (for R below 1: at least R)
 #   noise        preloaded / plain can't be told from A/A
 #   below:V      the median is at most V
+#   least:V      the median is at least V
 #   tail:V       the same of a p99.9; of under 1000 entries (row .count) it would be their maximum: nothing is claimed
 #   never:V      no value is above V
 #   floor        at most 2% or 1 MiB above what is beside it, whichever is more

@@ -153,7 +153,7 @@ function shapes.step(survivors, number)
     survivors:get(survivors.last)
     survivors:shrink(survivors.limit)
   else
-    local _ = ("%01000d"):format(number)
+    local _ = ("x"):rep(990) .. number
   end
 end
 

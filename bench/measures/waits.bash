@@ -56,7 +56,7 @@ waits() {
 	shift 2
 	wanted "$name" || return 0
 	declare_waits "$name" "$title" tail:50 never:1000
-	for round in $(rounds 2 1); do
+	for round in $(rounds "${times:-2}" 1); do
 		watched_run "$name" preloaded "$round" "" "$@"
 	done
 }
@@ -86,5 +86,18 @@ waits sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 5 1)" "$(size 100 40
 waits eager "the same, eager reclaimer" "${eager[@]}" "${sawtooth[@]}" "$(size 2 1)" "$(size 100 40)"
 waits sessions "session churn" "${churn[@]}"
 waits strings "string churn" luajit bench/workloads/strings.lua "$(size 8 2)"
+
+# The same bounds whatever the heap's size, and however many pieces it is in; once each.
+heap=(luajit bench/workloads/heap.lua)
+times=1
+waits heap-64m "a heap of 64 MB" "${heap[@]}" sessions:90000:100 "$(size 6 2)"
+waits heap-1g "a heap of 1 GB" "${heap[@]}" "sessions:$(size 1400000 200000):100" "$(size 6 2)"
+waits runs "a heap of 1 GB in 125,000 free runs" "${heap[@]}" "runs:$(size 125000 20000)" "$(size 6 2)"
+if [ $full = yes ]; then
+	waits heap-8g "a heap of 8 GB" "${heap[@]}" sessions:11500000:100 60
+	waits runs-1m "a heap of 8 GB in a million free runs" "${heap[@]}" runs:1000000 60
+fi
+unset times
+
 pinned sawtooth "peaks and troughs" "${sawtooth[@]}" 1 "$(size 100 40)"
 pinned sessions "session churn" "${churn[@]}"

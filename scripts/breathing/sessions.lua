@@ -38,7 +38,8 @@ function M.page()
 end
 
 -- /expire: the crowd has gone. It also collects, as services do that watch their memory: without it LuaJIT
--- keeps the garbage until the heap has doubled, in both workers alike, and no page would be free.
+-- keeps the garbage until the heap has doubled, in both workers alike, and no page would be free. With ?collect=0
+-- it leaves that to others.
 function M.expire()
     local kept, n = {}, 0
     for key, session in pairs(cache) do
@@ -48,8 +49,10 @@ function M.expire()
         end
     end
     cache = kept
-    collectgarbage()
-    collectgarbage()
+    if ngx.var.arg_collect ~= "0" then
+        collectgarbage()
+        collectgarbage()
+    end
     ngx.say(n, " ", collectgarbage("count"))
 end
 
