@@ -10,7 +10,7 @@
 --   trees     binary trees of depth COUNT
 --   keys      short strings, all different
 --   lru       a cache of COUNT sessions that is cut down to a tenth (lru.lua)
---   runs      large and small objects in turn: when the large ones go, each leaves a free run of a page or two
+--   runs      objects of 8 and 3 KiB in turn; when the large ones go, each leaves a free run of a page or two
 
 local ffi = require("ffi")
 local workload = require("workload")
@@ -114,15 +114,16 @@ function build.trees(depth)
   return {}
 end
 
+-- Much smaller small ones would end up side by side, in what lj_alloc has left over of its segments.
 function build.runs(count)
   local large, small = {}, {}
   for i = 1, count do
     large[i] = ffi.new("char[?]", 8192)
-    small[i] = words(i, 12)
+    small[i] = words(i, 768)
   end
   return small
 end
-verify.runs = each(function(w, id) check_words(w, id, 12) end)
+verify.runs = each(function(w, id) check_words(w, id, 768) end)
 
 function build.lru(count)
   local cache = require("lru").new()

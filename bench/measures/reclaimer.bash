@@ -42,7 +42,7 @@ purge() {
 
 purge long "strings:$strings" beside:1.5 "a peak of strings"
 purge short "sessions:$sessions:100" figure "a peak of sessions"
-purge pages "runs:$(size 60000 10000)" figure "a peak of objects of two pages, each between two that stay"
+purge pages "runs:$(size 40000 10000)" figure "a peak of objects of two pages, each between two that stay"
 
 if wanted busy; then
 	row busy.cpu below:0.1 % "session churn: processor time of the reclaimer"

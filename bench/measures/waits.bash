@@ -92,10 +92,10 @@ heap=(luajit bench/workloads/heap.lua)
 times=1
 waits heap-64m "a heap of 64 MB" "${heap[@]}" sessions:90000:100 "$(size 6 2)"
 waits heap-1g "a heap of 1 GB" "${heap[@]}" "sessions:$(size 1400000 200000):100" "$(size 6 2)"
-waits runs "a heap of 1 GB in 125,000 free runs" "${heap[@]}" "runs:$(size 125000 20000)" "$(size 6 2)"
+waits runs "100,000 free runs" "${heap[@]}" "runs:$(size 100000 20000)" "$(size 6 2)"
 if [ $full = yes ]; then
 	waits heap-8g "a heap of 8 GB" "${heap[@]}" sessions:11500000:100 60
-	waits runs-1m "a heap of 8 GB in a million free runs" "${heap[@]}" runs:1000000 60
+	waits runs-1m "a million free runs" "${heap[@]}" runs:1000000 60
 fi
 unset times
 
