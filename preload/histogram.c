@@ -14,9 +14,11 @@ uint64_t ljt_histogram_mean(const struct ljt_histogram *h)
 
 void ljt_histogram_merge(struct ljt_histogram *into, const struct ljt_histogram *from)
 {
+    /* First the maximum, which is stored before its bucket: nothing that was counted by now is above it. */
     uint64_t max = histogram_load(&from->max), count = 0;
+    unsigned end = ljt_histogram_bucket(max) + 1;
 
-    for (unsigned i = 0; i < LJT_HISTOGRAM_BUCKETS; i++) {
+    for (unsigned i = 0; i < end; i++) {
         uint64_t n = histogram_load(&from->bucket[i]);
         count += n;
         ljt_histogram_bump(&into->bucket[i], n);
@@ -26,6 +28,27 @@ void ljt_histogram_merge(struct ljt_histogram *into, const struct ljt_histogram 
     ljt_histogram_bump(&into->sum, histogram_load(&from->sum));
     if (max > histogram_load(&into->max))
         atomic_store_explicit(&into->max, max, memory_order_relaxed);
+}
+
+void ljt_histogram_quantiles(const struct ljt_histogram *h, const unsigned *per_mille, uint64_t *ns, size_t n)
+{
+    uint64_t bucket[LJT_HISTOGRAM_BUCKETS], count = 0, seen = 0, max = histogram_load(&h->max);
+    unsigned end = ljt_histogram_bucket(max) + 1, i = 0;
+
+    for (unsigned k = 0; k < end; k++) {
+        bucket[k] = histogram_load(&h->bucket[k]);
+        count += bucket[k];
+    }
+    for (size_t q = 0; q < n; q++) {
+        /* rank = ceil(count * per_mille / 1000), at least 1, without overflow. */
+        uint64_t rank = count / 1000 * per_mille[q] + (count % 1000 * per_mille[q] + 999) / 1000;
+        rank = rank > 0 ? rank : 1;
+        while (i < end && seen + bucket[i] < rank)
+            seen += bucket[i++];
+        /* The last bucket has no bound. */
+        uint64_t bound = i < LJT_HISTOGRAM_BUCKETS - 1 ? ljt_histogram_upper_bound(i) : max;
+        ns[q] = count == 0 ? 0 : bound < max ? bound : max;
+    }
 }
 
 uint64_t ljt_histogram_quantile(const struct ljt_histogram *h, uint64_t num, uint64_t den)

@@ -15,6 +15,7 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -92,5 +93,9 @@ void ljt_histogram_merge(struct ljt_histogram *into, const struct ljt_histogram 
  * maximum. num <= den, 0 < den <= 2^32: p99.9 is (h, 999, 1000). 0 of an empty histogram. 512 loads.
  */
 uint64_t ljt_histogram_quantile(const struct ljt_histogram *h, uint64_t num, uint64_t den);
+
+/* Several in one pass of 256 loads at most: per_mille[0] <= per_mille[1] <= ... <= 1000, each into ns[]. */
+void ljt_histogram_quantiles(const struct ljt_histogram *h, const unsigned *per_mille, uint64_t *ns,
+                             size_t n);
 
 #endif

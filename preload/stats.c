@@ -72,12 +72,11 @@ static void summarize(struct ljt_stats_row *row, unsigned first, const struct lj
     static_assert(LJT_STATS_waits_max_ns - LJT_STATS_waits == 5 &&
                       LJT_STATS_holds_max_ns - LJT_STATS_holds == 5,
                   "count, sum, p50, p99, p99.9, max");
+    static const unsigned per_mille[3] = {500, 990, 999};
     uint64_t *v = row->value + first;
     v[0] = ljt_histogram_count(h);
     v[1] = atomic_load_explicit(&h->sum, memory_order_relaxed);
-    v[2] = ljt_histogram_quantile(h, 500, 1000);
-    v[3] = ljt_histogram_quantile(h, 990, 1000);
-    v[4] = ljt_histogram_quantile(h, 999, 1000);
+    ljt_histogram_quantiles(h, per_mille, v + 2, 3);
     v[5] = ljt_histogram_max(h);
 }
 
@@ -172,7 +171,7 @@ static void gather(struct ljt_stats_snapshot *s)
     memcpy(&s->holds, &sum.holds, sizeof(s->holds));
     summarize(&s->total, LJT_STATS_waits, &s->waits);
     summarize(&s->total, LJT_STATS_holds, &s->holds);
-    for (uint64_t i = 0; i < s->arenas; i++) { /* 3000 loads each: not under the registry lock */
+    for (uint64_t i = 0; i < s->arenas; i++) { /* some 100 loads each: not under the registry lock */
         summarize(&s->arena[i], LJT_STATS_waits, &ljt_arenas[slot_of[i]].stats.waits);
         summarize(&s->arena[i], LJT_STATS_holds, &ljt_arenas[slot_of[i]].stats.holds);
     }
@@ -251,6 +250,7 @@ void ljt_stats_dump(void)
 
 /* A busy reclaimer does not gather more often than this; one that goes to sleep does. */
 #define RARELY ((uint64_t)100 * 1000000)
+#define SHARE 500 /* nor for more than one part in so many of its time */
 
 static struct {
     uint64_t next_gathering; /* the reclaimer's own */
@@ -294,13 +294,15 @@ uint64_t ljt_stats_keep(uint64_t now, uint64_t pause)
     uint64_t fingerprint;
     if (now < keeping.next_gathering && pause < RARELY)
         return pause;
-    keeping.next_gathering = now + RARELY;
+    uint64_t start = ljt_kernel.now();
     ljt_stats_gather(take_fingerprint, &fingerprint);
+    uint64_t rest = SHARE * (ljt_kernel.now() - start); /* with hundreds of VMs it takes a millisecond */
+    keeping.next_gathering = now + (rest > RARELY ? rest : RARELY);
     if (ljt_config.stats_file[0] == '\0' || fingerprint == keeping.fingerprint)
         return pause;
     if (now < keeping.next_write) {
-        uint64_t rest = keeping.next_write - now;
-        return pause != 0 && rest < pause ? rest : pause;
+        uint64_t until = keeping.next_write - now;
+        return pause != 0 && until < pause ? until : pause;
     }
     keeping.next_write = now + ljt_config.interval_ms * 1000000;
     keeping.fingerprint = write_file(false) ? fingerprint : 0; /* 0: again after the next round */

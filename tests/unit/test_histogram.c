@@ -190,3 +190,19 @@ Test(histogram, can_be_read_while_it_is_written)
     pthread_join(writer, NULL);
     cr_expect(ljt_histogram_count(&shared) == 200000 && total(&shared) == 200000);
 }
+
+Test(histogram, several_quantiles_in_one_pass_are_those_of_one_at_a_time)
+{
+    static const unsigned per_mille[] = {1, 500, 990, 999, 1000};
+    struct ljt_histogram h = {0};
+    uint64_t ns[5];
+    ljt_histogram_quantiles(&h, per_mille, ns, 5);
+    cr_expect(ns[0] == 0 && ns[4] == 0, "of an empty one");
+    for (uint64_t i = 1, n = 7; i < 3000; i++, n = n * 6364136223846793005u + 1442695040888963407u) {
+        ljt_histogram_add(&h, n >> (20 + n % 44)); /* beyond 2^34, too */
+        ljt_histogram_quantiles(&h, per_mille, ns, 5);
+        for (int q = 0; q < 5; q++)
+            cr_assert(ns[q] == ljt_histogram_quantile(&h, per_mille[q], 1000), "%u of %llu values",
+                      per_mille[q], (unsigned long long)i);
+    }
+}
