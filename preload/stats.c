@@ -189,6 +189,7 @@ __attribute__((visibility("default"))) struct ljt_stats_page ljtrim_stats_page =
     .buckets = LJT_HISTOGRAM_BUCKETS,
     .rows = LJT_GATES,
     .field_size = sizeof(struct ljt_stats_field),
+    .module_size = sizeof(struct ljt_stats_module),
     .field = ljt_stats_fields,
     .snapshot = &snapshot,
 };

@@ -109,9 +109,10 @@ static void text_total(struct ljt_text *t, const struct ljt_stats_snapshot *s)
     text_row(t, &s->total, LJT_STATS_TOTAL);
     for (uint64_t i = 0; i < s->modules; i++) {
         ljt_text_string(t, "symbols of ");
-        ljt_text_string(t, s->module[i].name[0] != '\0' ? s->module[i].name : "the executable");
+        ljt_text_foreign(t, s->module[i].name[0] != '\0' ? s->module[i].name : "the executable",
+                         sizeof(s->module[i].name));
         ljt_text_string(t, ": ");
-        ljt_text_string(t, s->module[i].symbols);
+        ljt_text_foreign(t, s->module[i].symbols, sizeof(s->module[i].symbols));
         ljt_text_string(t, "\n");
     }
 }

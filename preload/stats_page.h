@@ -32,7 +32,7 @@ struct ljt_stats_page {
     uint32_t field_size;                 /* of an element: its name, terminated, comes first */
     uint32_t buckets;                    /* of a histogram: 3 words, and these */
     uint32_t rows;                       /* of snapshot->arena */
-    uint32_t reserved;                   /* 0 */
+    uint32_t module_size;                /* of an element of snapshot->module */
     const struct ljt_stats_field *field; /* what the figures are called */
     struct ljt_stats_snapshot *snapshot;
     _Atomic uint64_t sequence; /* 0: nothing was gathered yet */
@@ -44,8 +44,12 @@ static_assert(offsetof(struct ljt_stats_snapshot, waits) == 24 &&
                   sizeof(struct ljt_histogram) == (3 + LJT_HISTOGRAM_BUCKETS) * 8 &&
                   offsetof(struct ljt_stats_snapshot, total) == 24 + 2 * sizeof(struct ljt_histogram) &&
                   offsetof(struct ljt_stats_snapshot, arena) ==
-                      offsetof(struct ljt_stats_snapshot, total) + 8 * LJT_STATS_FIELDS,
-              "layout 1: version, number of arenas, waits, holds, total, arenas");
+                      offsetof(struct ljt_stats_snapshot, total) + 8 * LJT_STATS_FIELDS &&
+                  offsetof(struct ljt_stats_snapshot, modules) ==
+                      offsetof(struct ljt_stats_snapshot, arena) + LJT_GATES * 8 * LJT_STATS_FIELDS &&
+                  offsetof(struct ljt_stats_snapshot, module) ==
+                      offsetof(struct ljt_stats_snapshot, modules) + 8,
+              "layout 1: version, number of arenas, waits, holds, total, arenas, number of modules, modules");
 
 extern struct ljt_stats_page ljtrim_stats_page;
 

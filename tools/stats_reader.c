@@ -183,6 +183,18 @@ static int read_snapshot(struct ljt_stats_reading *r, const struct source *s)
         to->arenas = LJT_GATES;
     for (uint64_t i = 0; error == 0 && i < to->arenas; i++)
         error = read_row(r->pid, s, from + head + (i + 1) * s->row_size, &to->arena[i]);
+    /* Behind the rows: how many modules, and these. */
+    uint64_t modules = from + head + (s->page.rows + 1) * s->row_size;
+    to->modules = 0;
+    if (error == 0 && s->page.module_size == sizeof(to->module[0]))
+        error = peek(r->pid, modules, &to->modules, sizeof(to->modules));
+    if (to->modules > LJT_MODULES)
+        to->modules = LJT_MODULES;
+    if (error == 0)
+        error = peek(r->pid, modules + sizeof(to->modules), to->module, to->modules * sizeof(to->module[0]));
+    for (uint64_t i = 0; i < to->modules; i++)
+        to->module[i].name[sizeof(to->module[i].name) - 1] =
+            to->module[i].symbols[sizeof(to->module[i].symbols) - 1] = '\0';
     return error;
 }
 
