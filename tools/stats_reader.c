@@ -15,7 +15,14 @@
 #include "remote.h"
 #include "stats_page.h"
 
-enum { TRIES = 200, PAUSE_US = 50, MAX_SYMBOLS = 4096, MAX_STRINGS = 1 << 16, MAX_FIELDS = 1024 };
+enum {
+    TRIES = 200,
+    PAUSE_US = 50,
+    MAX_SYMBOLS = 4096,
+    MAX_STRINGS = 1 << 16,
+    MAX_FIELDS = 1024,
+    MAX_DYNAMIC = 512
+};
 
 static int peek(pid_t pid, uint64_t address, void *to, size_t n)
 {
@@ -53,9 +60,9 @@ static int read_dynamic(pid_t pid, uint64_t base, struct symbols *s)
     }
     if (dynamic == 0 || lowest != 0)
         return -EPROTO;
-    for (uint64_t at = base + dynamic;; at += sizeof(Elf64_Dyn)) {
+    for (unsigned i = 0; i < MAX_DYNAMIC; i++) {
         Elf64_Dyn entry;
-        error = peek(pid, at, &entry, sizeof(entry));
+        error = peek(pid, base + dynamic + i * sizeof(entry), &entry, sizeof(entry));
         if (error != 0 || entry.d_tag == DT_NULL)
             break;
         /* glibc adds the base in place, musl does not. */
@@ -167,6 +174,15 @@ static int read_row(pid_t pid, const struct source *s, uint64_t address, struct 
     return error;
 }
 
+/* What comes from another process may be anything; this is printed, and within quotes. */
+static void clean(char *text, size_t size)
+{
+    text[size - 1] = '\0';
+    for (; *text != '\0'; text++)
+        if (*text < ' ' || *text > '~' || *text == '"' || *text == '\\')
+            *text = '?';
+}
+
 static int read_snapshot(struct ljt_stats_reading *r, const struct source *s)
 {
     struct ljt_stats_snapshot *to = &r->snapshot;
@@ -176,7 +192,7 @@ static int read_snapshot(struct ljt_stats_reading *r, const struct source *s)
     int error = peek(r->pid, from, to, head);
     if (error == 0)
         error = read_row(r->pid, s, from + head, &to->total);
-    to->version[sizeof(to->version) - 1] = '\0';
+    clean(to->version, sizeof(to->version));
     if (to->arenas > s->page.rows)
         to->arenas = s->page.rows; /* torn */
     if (to->arenas > LJT_GATES)
@@ -192,9 +208,10 @@ static int read_snapshot(struct ljt_stats_reading *r, const struct source *s)
         to->modules = LJT_MODULES;
     if (error == 0)
         error = peek(r->pid, modules + sizeof(to->modules), to->module, to->modules * sizeof(to->module[0]));
-    for (uint64_t i = 0; i < to->modules; i++)
-        to->module[i].name[sizeof(to->module[i].name) - 1] =
-            to->module[i].symbols[sizeof(to->module[i].symbols) - 1] = '\0';
+    for (uint64_t i = 0; i < to->modules; i++) {
+        clean(to->module[i].name, sizeof(to->module[i].name));
+        clean(to->module[i].symbols, sizeof(to->module[i].symbols));
+    }
     return error;
 }
 
@@ -263,9 +280,11 @@ int ljt_stats_explain(struct ljt_text *t, const struct ljt_stats_reading *r, int
                         (int)r->pid);
         return LJT_EXIT_NOT_PRELOADED;
     case ENODATA:
-        ljt_text_printf(t,
-                        "no heap of LuaJIT's own allocator has grown to 2 MiB in process %d: no figures yet",
-                        (int)r->pid);
+        ljt_text_printf(
+            t,
+            "no figures of process %d: no heap of LuaJIT's own allocator has grown to 2 MiB, or the "
+            "library's log says why",
+            (int)r->pid);
         return LJT_EXIT_NO_ARENA;
     case EPROTO:
         ljt_text_printf(t,

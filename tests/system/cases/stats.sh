@@ -269,6 +269,75 @@ test_forked_child_does_not_pass_for_its_parent() {
 	expect_error 5 'has grown' ljtrim stats "$worker"
 }
 
+# A library that is newer or older than the command.
+test_stats_of_another_version_is_read_by_name_or_refused() {
+	need_tool
+	cp "$(host plugin_page.so)" libljtrim.so
+	LJT_SO=$PWD/libljtrim.so
+	start sleep 60
+	wait_until 5 has_library "$pid" || fail "not preloaded"
+	ljtrim stats "$pid" --json >told.json 2>told.err || fail "not read: $(cat told.err)"
+	grep -q 'does not have [0-9]* of the figures' told.err || fail "not a word of what is missing: $(cat told.err)"
+	expect_equal "$(figures_of "$(cat told.json)" | grep -o ' \(mapped\|resident\|purged\)=[0-9]*' | tr -d '\n')" \
+		" mapped=5242880 purged=0 resident=1048576" "figures"
+	grep -q '"version": "9.0??x"' told.json || fail "what the process says is not cleaned: $(grep version told.json)"
+	start PAGE_LAYOUT=2 sleep 60
+	wait_until 5 has_library "$pid" || fail "not preloaded"
+	expect_error 1 'layout 2, 1 is known here' ljtrim stats "$pid"
+	ljtrim top --once >table
+	grep -q '^1 more with a libljtrim that this ljtrim' table || fail "top: $(tail -n 2 table)"
+}
+
+test_process_in_another_pid_namespace() {
+	local outer
+	need_tool
+	need_library
+	need_command unshare
+	unshare -p -f true 2>/dev/null || skip "may not make a PID namespace"
+	cat >inner.sh <<-SCRIPT
+		exec env LD_PRELOAD=$LJT_SO LJTRIM_INTERVAL_MS=100 LJTRIM_DECAY_MS=100 \
+			$LUAJIT $TEST_SYSTEM/lua/peak.lua sessions:50000:1000 idle $TEST_DIR/finish
+	SCRIPT
+	unshare -p -f bash inner.sh >out 2>err &
+	pid=$!
+	started+=("$pid")
+	wait_for_line 60 trough
+	outer=$(pgrep -P "$pid")
+	wait_until 10 ljtrim stats "$outer" >told || fail "not read"
+	grep -q "^process $outer (luajit)" told || fail "who is it: $(head -n 1 told)"
+	grep -q 'statistics of pid 1$' told || fail "not as it knows itself: $(sed -n 2p told)"
+	ljtrim top --once | awk -v p="$outer" '$1 == p' | grep -q luajit || fail "not in the table"
+	touch finish
+	wait "$pid" || fail "luajit ended with status $?"
+}
+
+test_watch_repeats_until_the_process_ends() {
+	need_tool
+	need_library
+	start_trough
+	ljtrim stats "$pid" --watch 1 >told &
+	started+=($!)
+	wait_until 10 told_times 2 || fail "told once"
+	touch finish
+	finish
+	wait "${started[-1]}" || fail "its status is $?"
+	! grep -q "$(printf '\033')" told || fail "escapes in a file"
+}
+told_times() { [ "$(grep -c 'statistics of pid' told)" -ge "$1" ]; }
+
+test_top_draws_in_place_on_a_terminal() {
+	need_tool
+	need_library
+	need_command script
+	start_trough
+	# 60 columns, 5 rows
+	timeout 4 script -qec "stty cols 60 rows 5; exec $LJT_TOOL top --interval 1" drawn >/dev/null </dev/null || true
+	expect_at_least "$(grep -c 'PID NAME' drawn)" 2 "tables"
+	grep -q "$(printf '\033\[H')" drawn || fail "not in place"
+	sed 's/\x1b\[[HJK]//g; s/\r//g' drawn | grep -v '^Script' >plain
+	expect_at_most "$(awk '{ if (length > n) n = length } END { print n }' plain)" 60 "characters in a line"
+}
+
 test_top_sorts_and_watches() {
 	local first second
 	need_tool
