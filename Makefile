@@ -230,9 +230,11 @@ format:  ## format the C files (clang-format-14)
 check-format:  ## say which C files are not formatted
 	$(Q)$(CLANG_FORMAT) --dry-run -Werror $(FORMATTED)
 
+check-lua:  ## do the Lua files parse?
+	$(Q)for f in $(LUA_FILES); do luajit -bl $$f >/dev/null || exit 1; done
+
 tidy:  ## static analysis of preload/, symtab/ and tools/ (clang-tidy-14)
 	$(Q)$(CLANG_TIDY) --quiet $(PRELOAD) $(SYMTAB) $(TOOLS) -- $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
-LUA_FILES    := $(wildcard lualib/resty/*.lua tests/system/lua/*.lua)
 
 # OpenResty looks in its own place: make install LUA_LIB_DIR=/usr/local/openresty/lualib
 LUA_LIB_DIR ?= $(PREFIX)/share/lua/5.1
