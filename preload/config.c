@@ -182,6 +182,7 @@ const struct ljt_config_option ljt_config_options[] = {
     },
     {
         .name = "LJTRIM_GC_NUDGE",
+        .runtime = true,
         FIELD(gc_nudge),
         .kind = LJT_CONFIG_WORD,
         .words = gc_nudge_words,

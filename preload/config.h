@@ -74,8 +74,8 @@ struct ljt_config {
     _Atomic uint64_t max_hold_us;    /* LJTRIM_MAX_HOLD_US: longest hold of one unit, 1 to 10000 */
     enum ljt_pressure_mode pressure; /* LJTRIM_PRESSURE */
     enum ljt_thp thp;                /* LJTRIM_THP */
-    enum ljt_gc_nudge gc_nudge;      /* LJTRIM_GC_NUDGE */
-    int signo;                       /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
+    _Atomic(enum ljt_gc_nudge) gc_nudge;   /* LJTRIM_GC_NUDGE */
+    int signo;                             /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
     char log_path[LJT_CONFIG_PATH_SIZE];   /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
     _Atomic(enum ljt_log_level) log_level; /* LJTRIM_LOG_LEVEL */
     enum ljt_stats_format stats_format;    /* LJTRIM_STATS_FORMAT */

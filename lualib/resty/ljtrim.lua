@@ -13,7 +13,8 @@ local error = error
 local ffi_new, ffi_string = ffi.new, ffi.string
 local max, abs = math.max, math.abs
 local pcall, tonumber, tostring, type = pcall, tonumber, tostring, type
-local match, sub, format = string.match, string.sub, string.format
+local gmatch, match, sub, format = string.gmatch, string.match, string.sub, string.format
+local concat, ipairs = table.concat, ipairs
 
 local _M = { _VERSION = "0.1.0" }
 
@@ -168,9 +169,101 @@ function _M.stats()
     end
 end
 
--- Prometheus' text exposition of this process.
-function _M.metrics()
-    return formatted("prometheus")
+
+---- Prometheus: one worker answers for all
+-- Each worker leaves its text in a lua_shared_dict; whoever is asked joins them.
+
+local KEEP = 3 -- intervals that a text stays after its worker has last been heard of
+
+local published = {} -- names of dictionaries
+
+local function shared(name)
+    local dict = ngx and ngx.shared and ngx.shared[name]
+    if not dict then
+        return nil, "no lua_shared_dict " .. name
+    end
+    return dict
+end
+
+-- One text of several: a family's samples must stand together, under its HELP and TYPE.
+local function join(texts)
+    local families, lines = {}, {}
+    for _, text in ipairs(texts) do
+        local family
+        for line in gmatch(text, "[^\n]+") do
+            local word, name = match(line, "^# (%u+) (%S+)")
+            if word and not lines[name] then
+                families[#families + 1] = name
+                lines[name] = {}
+            end
+            family = name or family
+            local seen = lines[family]
+            if not word or not seen[word] then
+                seen[#seen + 1] = line
+                seen[word or 0] = true
+            end
+        end
+    end
+    for i, name in ipairs(families) do
+        families[i] = concat(lines[name], "\n")
+    end
+    return concat(families, "\n") .. "\n"
+end
+
+-- Prometheus' text exposition: of this worker, or of all that publish in the dictionary of this name.
+function _M.metrics(name)
+    check(name == nil or type(name) == "string", "a lua_shared_dict's name", name)
+    local text, err = formatted("prometheus")
+    if not text or not name then
+        return text, err
+    end
+    local dict
+    dict, err = shared(name)
+    if not dict then
+        return nil, err
+    end
+    local texts, own = { text }, ngx.worker.id()
+    for id = 0, ngx.worker.count() - 1 do
+        texts[#texts + 1] = id ~= own and dict:get("ljtrim:" .. id) or nil
+    end
+    return join(texts)
+end
+
+-- Leaves this worker's text in the dictionary every `interval` seconds, 0.1 to 3600; for init_worker_by_lua.
+function _M.publish(name, interval)
+    check(type(name) == "string", "a lua_shared_dict's name", name)
+    check(type(interval) == "number" and interval >= 0.1 and interval <= 3600,
+          "interval: seconds from 0.1 to 3600", interval)
+    local _, err = lookup("ljtrim_stats")
+    if err then
+        return nil, err
+    end
+    local dict
+    dict, err = shared(name)
+    if not dict then
+        return nil, err
+    end
+    local id = ngx.worker.id()
+    if not id then
+        return nil, "not a worker"
+    end
+    if published[name] then
+        return nil, "published there already"
+    end
+    local function publish(premature)
+        local key = "ljtrim:" .. id
+        if premature then
+            return dict:delete(key)
+        end
+        dict:set(key, formatted("prometheus"), KEEP * interval)
+    end
+    local called, ok, why = pcall(ngx.timer.every, interval, publish)
+    if not called or not ok then
+        return nil, "no timer: " .. tostring(called and why or ok)
+    end
+    published[name] = true
+    publish(false)
+    return true
 end
 
 -- Asks for a dump of the statistics to the library's log (nginx: the error log).

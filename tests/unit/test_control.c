@@ -210,7 +210,12 @@ Test(control, trim_refuses_what_makes_no_sense)
     trough();
     cr_expect(ljtrim_trim(0, 0, 0) == -EINVAL && ljtrim_trim(0, 60001, 0) == -EINVAL);
     cr_expect(ljtrim_trim(0, 100, 2) == -EINVAL && ljtrim_trim(0, 0, LJTRIM_NO_WAIT) == -EINVAL);
+}
+
+Test(control, trim_does_not_touch_what_is_only_observed)
+{
     ljt_config.mode = LJT_MODE_OBSERVE;
+    trough();
     cr_expect(ljtrim_trim(0, 100, 0) == -EPERM);
 }
 
@@ -379,6 +384,83 @@ Test(control, statistics_refuse_what_makes_no_sense)
     memset(buf, 'x', sizeof(buf));
     cr_expect(ljtrim_stats("json", buf, 0) == -ENOSPC && buf[0] == 'x');
     cr_expect(ljtrim_stats("prometheus", buf, 5) == -ENOSPC && buf[0] == 0 && buf[5] == 'x');
+}
+
+/* ---- All at once ---- */
+
+static _Atomic unsigned running;
+
+static void *breathes(void *arg)
+{
+    const struct lab_vm *vm = arg;
+    for (size_t i = 0; i < lab_count("BREATHS", 30); i++) {
+        run(vm, fill);
+        tell_of_mappings();
+        run(vm, "check()");
+        run(vm, drop);
+        tell_of_mappings();
+        run(vm, "check()");
+        cr_assert(ljtrim_trim(MIB << (i % 6), 20, 0) != -EINVAL, "from its own thread, too");
+    }
+    atomic_fetch_sub(&running, 1);
+    return NULL;
+}
+
+/* Each with its own state, since lab_random has but one. */
+static void *meddles(void *arg)
+{
+    uint64_t dice = (uint64_t)(uintptr_t)arg | 1;
+    char buf[2048];
+    while (atomic_load(&running) > 0) {
+        dice = dice * UINT64_C(6364136223846793005) + 1442695040888963407;
+        switch (dice >> 33 & 7) {
+        case 0: ljtrim_trim(dice >> 40, 1 + (dice >> 36 & 15), 0); break;
+        case 1: ljtrim_trim(0, 5, LJTRIM_NO_WAIT); break;
+        case 2:
+            ljtrim_pause((dice >> 36) & 3);
+            pause_ms((dice >> 38) & 3);
+            cr_assert(ljtrim_resume() >= 0);
+            break;
+        case 3: cr_assert(ljtrim_set("decay_ms", dice >> 36 & 1 ? "0" : "50", NULL, 0) == 0); break;
+        case 4: cr_assert(ljtrim_set("max_cpu_pct", dice >> 36 & 1 ? "100" : "0.01", NULL, 0) == 0); break;
+        case 5: cr_assert(ljtrim_set("min_reclaim", dice >> 36 & 1 ? "0" : "1M", NULL, 0) == 0); break;
+        case 6: cr_assert(ljtrim_stats("json", buf, sizeof(buf)) > 0); break;
+        case 7: pause_ms(1); break;
+        }
+    }
+    return NULL;
+}
+
+Test(control, anything_at_any_time_on_any_thread)
+{
+    enum { VMS = 2, MEDDLERS = 3 };
+    struct lab_vm vm[VMS];
+    pthread_t thread[VMS + MEDDLERS];
+    lab_seed("anything at any time");
+    lab_catch_stderr();
+    ljt_config.debug = LJT_DEBUG_POISON;
+    cr_assert(ljtrim_set("interval_ms", "1", NULL, 0) == 0);
+    for (int i = 0; i < VMS; i++) {
+        vm[i] = trough();
+        run(&vm[i], "N = 20000");
+    }
+    atomic_store(&running, VMS);
+    for (int i = 0; i < VMS; i++)
+        cr_assert(pthread_create(&thread[i], NULL, breathes, &vm[i]) == 0);
+    for (int i = 0; i < MEDDLERS; i++)
+        cr_assert(pthread_create(&thread[VMS + i], NULL, meddles, (void *)(uintptr_t)lab_random()) == 0);
+    for (int i = 0; i < VMS + MEDDLERS; i++)
+        pthread_join(thread[i], NULL);
+    cr_expect(!ljt_control_paused() && ljtrim_pause(30000) == 0);
+    cr_expect(lab_said_lines() == 0, "said: %s", lab_said());
+    for (int i = 0; i < VMS; i++) {
+        cr_assert(ljt_arena_is(lab_arena_of(vm[i].m), LJT_ARENA_ARMED));
+        lab_prove(vm[i].m);
+        run(&vm[i], "check()");
+    }
+    ljt_config.debug = 0;
+    cr_expect(ljtrim_resume() == 0 && ljtrim_trim(0, 30000, 0) >= 0);
+    cr_expect(at_floor(&vm[0]) && at_floor(&vm[1]));
 }
 
 /* ---- Fork ---- */

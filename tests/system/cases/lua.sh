@@ -55,7 +55,7 @@ test_wrong_arguments() {
 	need_library
 	for call in 'trim(7)' 'trim{max_ms=0}' 'trim{max_ms=60001}' 'trim{max_ms="1"}' 'trim{max_bytes=-1}' 'trim{max_bytes=0/0}' \
 		'trim{max_bytes=0.5}' 'set()' 'set("decay_ms")' 'set("decay_ms", {})' 'set(1, 1)' 'get()' 'pause(-1)' 'pause("x")' \
-		'heartbeat()' 'heartbeat(0.01)' 'heartbeat(-1)' 'heartbeat(1e9)'; do
+		'metrics(1)' 'publish()' 'publish("d", 0)' 'publish("d")' 'heartbeat()' 'heartbeat(0.01)' 'heartbeat(-1)' 'heartbeat(1e9)'; do
 		expect_like "$(run_lua "print(pcall(function() return ljtrim.$call end))" 2>&1)" 'false*expected, got*' "$call"
 	done
 	expect_equal "$(run_lua 'print(ljtrim.set("decay_ms", "soon"))')" \
@@ -75,7 +75,7 @@ test_wrong_arguments() {
 test_says_so_where_nothing_is_preloaded() {
 	local call
 	LJT_SO=
-	for call in available stats metrics dump trim pause resume 'get "decay_ms"' 'set("decay_ms", 1)' 'trim{collect=true}'; do
+	for call in 'publish("d", 1)' available stats metrics dump trim pause resume 'get "decay_ms"' 'set("decay_ms", 1)' 'trim{collect=true}'; do
 		[[ "$call" == *[\"{]* ]] || call+="()"
 		expect_equal "$(run_lua "print(ljtrim.$call)")" "nil	libljtrim is not preloaded" "$call"
 	done
@@ -148,6 +148,41 @@ test_every_vm_of_its_own_loads_the_module() {
 	done
 	expect_equal "$(in_worker 'return ljtrim.pause(), ljtrim.resume()')" "true 0" "answer"
 	quit_nginx
+}
+
+test_one_worker_answers_for_all() {
+	local pid old
+	need_library
+	workers=3
+	init_worker='published = { require("resty.ljtrim").publish("ljtrim", 0.1) }'
+	start_nginx "${EAGER[@]}"
+	expect_equal "$(in_worker 'return published[1], ljtrim.publish("ljtrim", 1)')" "true nil published there already" "publish"
+	expect_equal "$(in_worker 'return ljtrim.metrics("none")')" "nil no lua_shared_dict none" "a dictionary that is not there"
+	wait_until 5 metrics_tell_of 3 || fail "of $(pids_in metrics | wc -l) workers: $(head -n 3 metrics)"
+	for pid in $(workers_of "$master"); do pids_in metrics | grep -qx "$pid" || fail "nothing of $pid"; done
+	expect_wellformed metrics
+	old=$(pids_in metrics)
+	kill -HUP "$master"
+	wait_until 15 worker_count_is "$master" 3
+	sleep 0.5
+	wait_until 5 metrics_tell_of 3 || fail "of $(pids_in metrics | wc -l) workers after a reload"
+	for pid in $old; do ! pids_in metrics | grep -qx "$pid" || fail "$pid is gone and still there"; done
+	expect_wellformed metrics
+	quit_nginx
+}
+pids_in() { sed -n 's/.*{pid="\([0-9]*\)".*/\1/p' "$1" | sort -u; }
+metrics_tell_of() {
+	in_worker 'return ljtrim.metrics("ljtrim")' >metrics
+	[ "$(pids_in metrics | wc -l)" = "$1" ]
+}
+# Each family once, HELP and TYPE first, no sample twice. (promtool knows more, where it is.)
+expect_wellformed() {
+	awk '/^$/ { next }
+		/^# HELP / { if (seen[$3]++) bad = $0; family = $3; next }
+		/^# TYPE / { if ($3 != family || typed[$3]++) bad = $0; next }
+		index($1, family) != 1 || !typed[family] || sample[$1]++ { bad = $0 }
+		END { if (bad != "") print bad; exit bad != "" }' "$1" >bad || fail "metrics: $(cat bad)"
+	if command -v promtool >/dev/null; then promtool check metrics <"$1" >promtool.out 2>&1 || fail "promtool: $(cat promtool.out)"; fi
 }
 
 ### Trim

@@ -3,7 +3,7 @@
 NGINX=$(command -v nginx || PATH=$PATH:/usr/sbin:/usr/local/sbin command -v nginx || true)
 MODULES=/usr/lib/nginx/modules
 
-# start_nginx [VARIABLE=VALUE ...]: a preloaded server; $workers, $daemon, $user, $code_cache and $init (Lua) shape it. Sets $master.
+# start_nginx [VARIABLE=VALUE ...]: a preloaded server; $workers, $daemon, $user, $code_cache, $init and $init_worker (Lua) shape it. Sets $master.
 start_nginx() {
 	[ -n "$NGINX" ] || skip "nginx is not installed"
 	[ -e $MODULES/ngx_http_lua_module.so ] || skip "nginx's Lua module is not installed"
@@ -29,7 +29,7 @@ configure_nginx() {
 	cp "$TEST_SYSTEM"/lua/*.lua "$TEST_DIR/lua/"
 	cp -r "$TEST_SYSTEM/../../lualib/resty" "$TEST_DIR/lua/"
 	sed -e "s|@modules@|$MODULES|; s|@dir@|$TEST_DIR|g; s|@port@|$port|; s|@user@|$user_line|" \
-		-e "s|@daemon@|${daemon:-off}|; s|@workers@|${workers:-1}|; s|@code_cache@|${code_cache:-on}|; s|@init@|${init:-}|" \
+		-e "s|@daemon@|${daemon:-off}|; s|@workers@|${workers:-1}|; s|@code_cache@|${code_cache:-on}|; s|@init@|${init:-}|; s|@init_worker@|${init_worker:-}|" \
 		"$TEST_SYSTEM/nginx/app.conf" >"$TEST_DIR/nginx.conf"
 }
 
