@@ -10,8 +10,7 @@ local VARIANTS = {
   { "preloaded-slow", "libljtrim, decay 5 s" }, { "preloaded-quick", "libljtrim, decay 0.25 s" },
   { "preloaded-eager", "libljtrim, decay 0" }, { "beside" },
   { "jemalloc", "jemalloc" }, { "jemalloc-1000", "jemalloc, decay 1 s" }, { "jemalloc-0", "jemalloc, decay 0" },
-  { "jemalloc-bg", "jemalloc, thread" }, { "jemalloc-bg-1000", "jemalloc, thread, decay 1 s" },
-  { "mimalloc", "mimalloc" }, { "mimalloc-0", "mimalloc, delay 0" }, { "mimalloc-reset", "mimalloc, reset" },
+  { "jemalloc-bg", "jemalloc, thread" }, { "mimalloc", "mimalloc" }, { "mimalloc-0", "mimalloc, delay 0" },
   { "glibc", "glibc" }, { "glibc-trim", "glibc, malloc_trim" },
 }
 

@@ -27,10 +27,8 @@ environment_of() {
 	jemalloc-0) echo "MALLOC_CONF=dirty_decay_ms:0,muzzy_decay_ms:0" ;;
 	jemalloc-1000) echo "MALLOC_CONF=dirty_decay_ms:1000,muzzy_decay_ms:0" ;;
 	jemalloc-bg) echo "MALLOC_CONF=background_thread:true" ;;
-	jemalloc-bg-1000) echo "MALLOC_CONF=background_thread:true,dirty_decay_ms:1000,muzzy_decay_ms:0" ;;
 	mimalloc*) echo "LD_PRELOAD=$mimalloc" ;;&
 	mimalloc-0) printf '%s\n' MIMALLOC_DECOMMIT_DELAY=0 MIMALLOC_SEGMENT_DECOMMIT_DELAY=0 ;;
-	mimalloc-reset) printf '%s\n' MIMALLOC_DECOMMIT_DELAY=0 MIMALLOC_SEGMENT_DECOMMIT_DELAY=0 MIMALLOC_PAGE_RESET=1 ;;
 	esac
 }
 

@@ -1,34 +1,76 @@
 # Resident memory against throughput: ours and every peer at several settings, in the same rounds, by the same host.
-# A peak now and then with work in between (sawtooth); a cache that was large once and works on (churn).
+# A peak now and then with work in between (sawtooth); a cache that was large once and works on (churn). Of ours at default
+# settings, two more figures that must be read together with throughput: how much of what was given back was not soon
+# wanted again, and how much more than its floor the arena keeps while it works.
 
 points=(plain again preloaded preloaded-slow preloaded-quick preloaded-eager)
 for peer in "${peers[@]}"; do
 	points+=("$peer")
-	case $peer in
-	jemalloc) points+=(jemalloc-1000) ;;
-	jemalloc-bg) points+=(jemalloc-bg-1000) ;;
-	mimalloc-0) points+=(mimalloc-reset) ;;
-	esac
+	[ "$peer" != jemalloc ] || points+=(jemalloc-1000)
 done
 
-# frontier NAME TITLE SCRIPT [ARGUMENT ...]
+# score FILE: the refault score in percent, from the dump; where there is none, what of the purged bytes did not return
+score() {
+	awk '{
+		for (i = 1; i < NF; i++) {
+			if ($i == "score" && s == "" && $(i + 1) ~ /%$/) s = $(i + 1) + 0
+			else if ($i ~ /^(purged|refaults)$/ && !($i in sum))
+				sum[$i] = $(i + 1) * ($(i + 2) ~ /^GiB/ ? 1024 : $(i + 2) ~ /^MiB/ ? 1 : $(i + 2) ~ /^KiB/ ? 1 / 1024 : 0)
+		}
+	} END {
+		if (s == "" && sum["purged"] > 0) s = 100 * (1 - sum["refaults"] / sum["purged"])
+		if (s != "") print s
+	}' "$1"
+}
+
+# excess VARIANT COMMAND...: over one run, looked at four times a second: mean of what is resident above the floor, in MB
+excess() {
+	local pid sum=0 n=0 figures variant=$1
+	shift
+	env $(environment_of "$variant") "$@" >/dev/null &
+	pid=$!
+	while sleep 0.25 && kill -0 $pid 2>/dev/null; do
+		IFS=, read -r -a figures < <("$ljtrim" inspect $pid --csv 2>/dev/null) || continue
+		sum=$((sum + figures[7] - figures[6])) n=$((n + 1))
+	done
+	wait $pid || die "$* failed"
+	awk "BEGIN { print $sum / ($n ? $n : 1) / 1e6 }"
+}
+
+# point VARIANT NAME ROUND SCRIPT [ARGUMENT ...]: one run
+point() {
+	local variant=$1 name=$2 round=$3 wall cpu peak rss value dump=$work/dump
+	shift 3
+	rm -f "$dump"
+	read -r wall cpu peak rss < <("$out/timed" -r LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" \
+		$(environment_of "$variant") $(host_of "$variant") "$@") || die "$variant: $* failed"
+	sample "$name.rate" "$variant" "$round" "$(awk "BEGIN { print 1 / $wall }")"
+	sample "$name.rss" "$variant" "$round" "$(awk "BEGIN { print $rss * 1024 / 1e6 }")"
+	sample "$name.cpu" "$variant" "$round" "$cpu"
+	[ ! -s "$dump" ] || value=$(score "$dump")
+	[ -z "${value:-}" ] || sample "$name.score" "$variant" "$round" "$value"
+}
+
+# frontier NAME TITLE SCRIPT [ARGUMENT ...]: rounds of all, and as many again of plain and ours, which are close
 frontier() {
-	local name=$1 title=$2 round variant wall cpu peak rss
+	local name=$1 title=$2 round variant
 	shift 2
 	wanted "$name" || return 0
-	row "$name.rate" figure 1/s "$title: runs"
+	row "$name.rate" ratio:0.995 1/s "$title: runs"
 	row "$name.rss" figure MB "$title: mean RSS"
 	row "$name.cpu" figure s "$title: user + system time"
+	row "$name.score" least:95 % "$title: purged and not soon wanted again"
+	row "$name.excess" figure MB "$title: resident above the floor, mean"
 	for round in $(rounds 4 1); do
-		for variant in $(order "$round" "${points[@]}"); do
-			read -r wall cpu peak rss < <("$out/timed" -r $(environment_of "$variant") $(host_of "$variant") "$@") ||
-				die "$variant: $* failed"
-			sample "$name.rate" "$variant" "$round" "$(awk "BEGIN { print 1 / $wall }")"
-			sample "$name.rss" "$variant" "$round" "$(awk "BEGIN { print $rss * 1024 / 1e6 }")"
-			sample "$name.cpu" "$variant" "$round" "$cpu"
+		for variant in $(order "$round" "${points[@]}"); do point "$variant" "$name" "$round" "$@"; done
+		for variant in $(order "$round"); do point "$variant" "$name" "more-$round" "$@"; done
+	done
+	for round in $(rounds 2 1); do
+		for variant in plain preloaded; do
+			sample "$name.excess" "$variant" "$round" "$(excess "$variant" $(host_of "$variant") "$@")"
 		done
 	done
 }
 
-frontier sawtooth "peaks and troughs" bench/workloads/sawtooth.lua 2 "$(size 100 20)" "$(size 14 2)"
+frontier sawtooth "peaks and troughs" bench/workloads/sawtooth.lua 2 "$(size 80 20)" "$(size 10 2)"
 frontier churn "a cache that was large once" bench/workloads/lru.lua "$(size 250 50)" "$(size 20 5)" "$(size 700 100)"

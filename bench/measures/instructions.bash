@@ -21,7 +21,7 @@ instructions() {
 	row "$name.total" figure M "$title: instructions of the VM's thread"
 	row "$name.call" figure "" "$title: instructions that each allocator call costs more"
 	row "$name.gate" figure "" "$title: of these, in the trampoline"
-	for round in $(rounds 3 1); do
+	for round in $(rounds 2 1); do
 		for variant in plain again preloaded; do # plain comes first: it is subtracted
 			read -r total calls own < <(profile "$(environment_of "$variant")" "$@")
 			sample "$name.total" "$variant" "$round" "$(awk "BEGIN { printf \"%.3f\", $total / 1e6 }")"

@@ -20,7 +20,7 @@ served() {
 	for round in $(rounds "$rounds" 1); do
 		for variant in $(order "$round"); do
 			[ "$how" = steady ] || crowd "$variant" "$(size 50000 10000)"
-			burst "$variant" 2 16
+			burst "$variant" "$(size 2 1)" 16
 			sample "$name.rate" "$variant" "$round" "$(awk "BEGIN { print $requests / $seconds }")"
 			sample "$name.p50" "$variant" "$round" "$(awk "BEGIN { print $p50 / 1000 }")"
 			sample "$name.p99" "$variant" "$round" "$(awk "BEGIN { print $p99 / 1000 }")"
@@ -42,8 +42,8 @@ for measure in steady troughs workers pinned quota; do
 	wanted $measure || continue
 	[ -n "${nginx:-}" ] || . bench/nginx.bash
 	case $measure in
-	steady) served steady "pages" steady 1 10 ;;
-	troughs) served troughs "pages in a trough" cycles 1 8 ;;
+	steady) served steady "pages" steady 1 8 ;;
+	troughs) served troughs "pages in a trough" cycles 1 6 ;;
 	workers) served workers "pages in a trough, four workers" cycles 4 6 ;;
 	pinned) served pinned "pages in a trough, all on one processor" cycles 1 6 taskset -c "$processor" ;;
 	quota)

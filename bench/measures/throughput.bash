@@ -6,7 +6,7 @@ throughput() {
 	wanted "$name" || return 0
 	row "$name.cpu" ratio:1.02 s "$title: user + system time"
 	row "$name.wall" ratio:1.02 s "$title: wall time"
-	for round in $(rounds 12 2); do
+	for round in $(rounds 8 2); do
 		timed_round "$round" "$name.wall" "$name.cpu" luajit "$@"
 	done
 }

@@ -82,7 +82,7 @@ eager=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100 LJTRIM_MIN_
 sawtooth=(luajit bench/workloads/sawtooth.lua)
 churn=(luajit bench/workloads/sessions.lua "$(size 500 100)")
 
-waits sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 5 1)" "$(size 100 40)"
+waits sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 4 1)" "$(size 100 40)"
 waits eager "the same, eager reclaimer" "${eager[@]}" "${sawtooth[@]}" "$(size 2 1)" "$(size 100 40)"
 waits sessions "session churn" "${churn[@]}"
 waits strings "string churn" luajit bench/workloads/strings.lua "$(size 8 2)"
