@@ -148,7 +148,6 @@ static void json_row(struct ljt_text *t, const struct ljt_stats_row *row, unsign
         default: ljt_text_unsigned(t, v); break;
         }
     }
-    ljt_text_string(t, "\n");
 }
 
 static void json_total(struct ljt_text *t, const struct ljt_stats_snapshot *s)
@@ -157,17 +156,16 @@ static void json_total(struct ljt_text *t, const struct ljt_stats_snapshot *s)
     ljt_text_foreign(t, s->version, sizeof(s->version) - 1);
     ljt_text_string(t, "\",\n");
     json_row(t, &s->total, LJT_STATS_PROCESS, "  ");
-    t->len--; /* the newline: there is more */
     ljt_text_string(t, ",\n  \"total\": {\n");
     json_row(t, &s->total, LJT_STATS_TOTAL, "    ");
-    ljt_text_string(t, "  },\n  \"arena\": [");
+    ljt_text_string(t, "\n  },\n  \"arena\": [");
 }
 
 static void json_arena(struct ljt_text *t, const struct ljt_stats_row *row)
 {
     ljt_text_string(t, t->buf[t->len - 1] == '[' ? "{\n" : ", {\n");
     json_row(t, row, LJT_STATS_ARENA, "    ");
-    ljt_text_string(t, "  }");
+    ljt_text_string(t, "\n  }");
 }
 
 /* ---- Prometheus' text exposition, version 0.0.4 ---- */

@@ -262,6 +262,23 @@ Test(stats, json_in_any_buffer_is_valid)
     cr_expect(errors > 0 && partial > 0 && whole > 0);
 }
 
+/* On the heap and of exactly that size, so that AddressSanitizer sees what is beyond. */
+Test(stats, every_format_stays_within_its_buffer)
+{
+    arena(100);
+    arena(300);
+    for (enum ljt_stats_format f = LJT_STATS_TEXT; f <= LJT_STATS_PROMETHEUS; f++) {
+        cr_expect(ljt_stats_format(f, NULL, 0) == 0);
+        for (size_t size = 1; size < 12000; size += size < 300 ? 1 : 61) {
+            char *buf = malloc(size);
+            size_t length = ljt_stats_format(f, buf, size);
+            cr_assert(length < size && buf[length] == '\0' && strlen(buf) == length, "%zu", size);
+            cr_assert(length == 0 || buf[length - 1] == '\n', "%zu: whole lines only", size);
+            free(buf);
+        }
+    }
+}
+
 Test(stats, text_says_what_it_leaves_out)
 {
     static char buf[4000];
