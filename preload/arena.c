@@ -165,6 +165,7 @@ static struct ljt_arena *take_slot(void)
         memset(&a->work, 0, sizeof(a->work));
         memset(&a->pace, 0, sizeof(a->pace));
         memset(&a->nudge, 0, sizeof(a->nudge));
+        memset(&a->idle, 0, sizeof(a->idle));
         a->slot = i;
         if (i >= slots)
             atomic_store_explicit(&ljt_arena_slots, i + 1, memory_order_release);

@@ -21,6 +21,7 @@
 #include "gate.h"
 #include "heap.h"
 #include "histogram.h"
+#include "idle.h"
 #include "module.h"
 #include "nudge.h"
 #include "policy.h"
@@ -42,18 +43,19 @@ enum ljt_arena_state {
  * has a line in stats_fields.h.
  */
 struct ljt_arena_stats {
-    uint64_t purged;            /* bytes given back to the kernel since the arena was armed */
-    uint64_t purge_calls;       /* system calls that took */
-    uint64_t refaults;          /* bytes purged that were resident again at a later look */
-    uint64_t judged, early;     /* bytes purged whose window is over; of these, touched within it */
-    uint64_t looks;             /* complete ones */
-    _Atomic uint64_t units[2];  /* by the mutator, by the reclaimer; each the writer of its own */
-    uint64_t withdrawn;         /* holds given up because a call was under way */
-    uint64_t descheduled;       /* holds during which the kernel took the processor from the reclaimer */
-    _Atomic uint64_t unit_cpu;  /* ns that mutators have spent in units: counted into the CPU budget */
-    _Atomic uint64_t crowded;   /* mappings made while claims were out: must stay 0 in a trough */
-    _Atomic uint64_t nudges;    /* collections begun by us; the mutator's */
-    uint64_t collected;         /* bytes that these have freed */
+    uint64_t purged;           /* bytes given back to the kernel since the arena was armed */
+    uint64_t purge_calls;      /* system calls that took */
+    uint64_t refaults;         /* bytes purged that were resident again at a later look */
+    uint64_t judged, early;    /* bytes purged whose window is over; of these, touched within it */
+    uint64_t looks;            /* complete ones */
+    _Atomic uint64_t units[2]; /* by the mutator, by the reclaimer; each the writer of its own */
+    uint64_t withdrawn;        /* holds given up because a call was under way */
+    uint64_t descheduled;      /* holds during which the kernel took the processor from the reclaimer */
+    _Atomic uint64_t unit_cpu; /* ns that mutators have spent in units: counted into the CPU budget */
+    _Atomic uint64_t crowded;  /* mappings made while claims were out: must stay 0 in a trough */
+    _Atomic uint64_t nudges;   /* collections begun by us; the mutator's */
+    uint64_t collected;        /* bytes that these have freed */
+    _Atomic uint64_t idle_steps, idle_collected; /* idle collection: steps, bytes freed; the mutator's */
     uint64_t adoption;          /* ns that gating has cost the mutator, once: proof, thread */
     struct ljt_histogram waits; /* of a mutator in the gate's slow path otherwise, ns */
     struct ljt_histogram holds; /* of the heap by the reclaimer, the descheduled ones left out, ns */
@@ -80,6 +82,7 @@ struct ljt_arena {
     struct ljt_shadow shadow;
     struct ljt_work work;
     struct ljt_nudge nudge;
+    struct ljt_idle idle;
     struct ljt_arena_stats stats;
 
     /* The reclaimer's own. */

@@ -196,6 +196,18 @@ const struct ljt_config_option ljt_config_options[] = {
             "alone.",
     },
     {
+        .name = "LJTRIM_IDLE_GC",
+        FIELD(idle_gc),
+        .kind = LJT_CONFIG_BOOL,
+        .initial = "0",
+        .allowed = "0 or 1",
+        .unit = "",
+        .help =
+            "1: a program that waits in epoll_wait, epoll_pwait or poll, and has no other threads, collects "
+            "the garbage of its VMs meanwhile, in short steps, until the first event. If finalizers may have "
+            "run, the wait ends with EINTR.",
+    },
+    {
         .name = "LJTRIM_SIGNAL",
         FIELD(signo),
         .kind = LJT_CONFIG_SIGNAL,

@@ -75,6 +75,7 @@ struct ljt_config {
     enum ljt_pressure_mode pressure; /* LJTRIM_PRESSURE */
     enum ljt_thp thp;                /* LJTRIM_THP */
     _Atomic(enum ljt_gc_nudge) gc_nudge;   /* LJTRIM_GC_NUDGE */
+    int idle_gc;                           /* LJTRIM_IDLE_GC: 0 or 1 */
     int signo;                             /* LJTRIM_SIGNAL: a signal that can be caught, or 0 for none */
     char log_path[LJT_CONFIG_PATH_SIZE];   /* LJTRIM_LOG: as given, %p not yet expanded; empty means stderr */
     _Atomic(enum ljt_log_level) log_level; /* LJTRIM_LOG_LEVEL */

@@ -278,6 +278,7 @@ static void serve(unsigned slot, bool grows)
             ljt_reclaim_wake();
         }
     }
+    ljt_idle_witness(&ljt_arenas[slot]);
     if (adoption) /* once in a VM's life: counted apart, so that it does not pass for what others pay */
         ljt_arenas[slot].stats.adoption += ljt_kernel.now() - start;
     else if (start != 0)

@@ -3,7 +3,16 @@
 #include "arena.h"
 #include "lj_layout.h"
 
-enum { TOTAL = 0, THRESHOLD = 8, WHITE = 16, STATE = 17, ESTIMATE = 80, STEPMUL = 88, PAUSE = 92 };
+enum {
+    TOTAL = 0,
+    THRESHOLD = 8,
+    WHITE = 16,
+    STATE = 17,
+    MMUDATA = 64,
+    ESTIMATE = 80,
+    STEPMUL = 88,
+    PAUSE = 92
+};
 static_assert(PAUSE + 4 == LJT_GC_BYTES, "pause is the last field that is read");
 
 #define STATES 6       /* GCSpause, propagate, atomic, sweepstring, sweep, finalize: 2009 to 2026 */
@@ -46,6 +55,7 @@ bool ljt_gc_read(const struct ljt_arena *a, struct ljt_gc *gc)
     gc->pause = half(a, PAUSE);
     gc->white = byte(a, WHITE);
     gc->state = byte(a, STATE);
+    gc->finalizable = word(a, MMUDATA) != 0;
     unsigned white = gc->white & WHITES;
     return gc->state < STATES && (white == 1 || white == 2) && (gc->white & ~(WHITES | FIXED)) == 0 &&
            gc->total < UINT64_C(1) << 47 && gc->estimate < UINT64_C(1) << 47 && gc->stepmul <= PER_CENT_MAX &&
@@ -66,7 +76,7 @@ uint64_t ljt_gc_growth(const struct ljt_gc *gc)
 /* After a step threshold is total, or GCSTEPSIZE above what it was; stopped or in a finalizer, 1 << 47. */
 bool ljt_gc_runs(const struct ljt_gc *gc)
 {
-    return gc->state != 0 && gc->threshold <= gc->total + STEP_SIZE;
+    return gc->threshold <= gc->total + STEP_SIZE && !ljt_gc_rests(gc);
 }
 
 void ljt_gc_demand(const struct ljt_arena *a, unsigned steps)

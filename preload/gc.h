@@ -30,6 +30,7 @@ struct ljt_gc {
     uint64_t total, threshold, estimate;
     uint32_t stepmul, pause;
     uint8_t white, state;
+    bool finalizable; /* there are objects whose finalizers are due (gc.mmudata, at 64) */
 };
 
 /*
@@ -44,7 +45,7 @@ bool ljt_gc_rests(const struct ljt_gc *gc);
 /* Bytes that have come in since the last cycle ended. */
 uint64_t ljt_gc_growth(const struct ljt_gc *gc);
 
-/* Is it in the middle of a cycle that the VM's allocation drives, and in no finalizer? */
+/* Is it in a cycle that the VM's allocation drives, or about to begin one, and in no finalizer? */
 bool ljt_gc_runs(const struct ljt_gc *gc);
 
 /*

@@ -25,4 +25,7 @@ void ljt_next_init(void)
     ljt_next.mremap = find_next("mremap");
     ljt_next.sigaction = find_next("sigaction");
     ljt_next.fork_raw = find_next("_Fork");
+    ljt_next.epoll_wait = find_next("epoll_wait");
+    ljt_next.epoll_pwait = find_next("epoll_pwait");
+    ljt_next.poll = find_next("poll");
 }

@@ -7,8 +7,10 @@
 #ifndef LJT_NEXT_H
 #define LJT_NEXT_H
 
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
 
 struct ljt_next {
@@ -17,6 +19,9 @@ struct ljt_next {
     void *(*mremap)(void *old_addr, size_t old_len, size_t new_len, int flags, ...);
     int (*sigaction)(int signo, const struct sigaction *act, struct sigaction *old);
     pid_t (*fork_raw)(void); /* _Fork, glibc 2.34 */
+    int (*epoll_wait)(int epfd, struct epoll_event *events, int max, int timeout);
+    int (*epoll_pwait)(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask);
+    int (*poll)(struct pollfd *fds, nfds_t n, int timeout);
 };
 
 extern struct ljt_next ljt_next;

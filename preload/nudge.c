@@ -28,8 +28,6 @@
 #define QUIET_CALLS 20000
 /* Over so long at least. */
 #define WINDOW_MIN (100 * MS)
-/* LuaJIT's own pause, per cent. A program that sets a longer one wants fewer cycles, not more. */
-#define USUAL_PAUSE 200
 /* With LJTRIM_MIN_RECLAIM below this, this: a cycle marks everything in use. */
 #define GROWTH_MIN (UINT64_C(64) << 10)
 
@@ -49,27 +47,30 @@
  */
 #define SHARE_FIRST 6
 
-static bool pays(struct ljt_nudge *n, const struct ljt_gc *gc)
+bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always)
 {
     uint64_t least = ljt_config.min_reclaim > GROWTH_MIN ? ljt_config.min_reclaim : GROWTH_MIN;
     uint64_t growth = ljt_gc_growth(gc);
-    if (n->share == 0 || (n->left != 0 && gc->total >= 2 * n->left)) {
-        n->share = SHARE_FIRST;
-        n->left = 0;
-    }
-    return growth >= least && (ljt_config.gc_nudge == LJT_GC_NUDGE_ON || growth >= gc->total >> n->share);
+    if (w->share == 0 || (w->left != 0 && gc->total >= 2 * w->left))
+        *w = (struct ljt_worth){.share = SHARE_FIRST};
+    return growth >= least && (always || growth >= gc->total >> w->share);
+}
+
+void ljt_worth_learn(struct ljt_worth *w, uint64_t before, uint64_t after)
+{
+    uint64_t freed = before > after ? before - after : 0;
+    w->left = after;
+    if (freed >= before / 2)
+        w->share = SHARE_FIRST;
+    else
+        w->share = w->share > 1 ? w->share / 2 : 1;
 }
 
 static void judge(struct ljt_arena *a, const struct ljt_gc *gc)
 {
     struct ljt_nudge *n = &a->nudge;
-    uint64_t freed = n->total > gc->total ? n->total - gc->total : 0;
-    a->stats.collected += freed;
-    n->left = gc->total;
-    if (freed < n->total / 2)
-        n->share = n->share > 1 ? n->share / 2 : 1;
-    else
-        n->share = SHARE_FIRST;
+    a->stats.collected += n->total > gc->total ? n->total - gc->total : 0;
+    ljt_worth_learn(&n->worth, n->total, gc->total);
     atomic_store_explicit(&n->given, false, memory_order_relaxed);
 }
 
@@ -101,7 +102,7 @@ static bool read_gc(struct ljt_arena *a, struct ljt_gc *gc)
 
 static bool may_begin(const struct ljt_gc *gc)
 {
-    return ljt_gc_rests(gc) && gc->pause <= USUAL_PAUSE;
+    return ljt_gc_rests(gc) && gc->pause <= LJT_USUAL_PAUSE;
 }
 
 void ljt_nudge_consider(struct ljt_arena *a, uint64_t now)
@@ -121,7 +122,10 @@ void ljt_nudge_consider(struct ljt_arena *a, uint64_t now)
     int is_quiet = quiet(a, now);
     if (is_quiet < 0)
         return;
-    bool wanted = is_quiet && (given ? ljt_gc_runs(&gc) : may_begin(&gc) && pays(n, &gc));
+    bool wanted =
+        is_quiet &&
+        (given ? ljt_gc_runs(&gc)
+               : (may_begin(&gc) && ljt_worth_pays(&n->worth, &gc, ljt_config.gc_nudge == LJT_GC_NUDGE_ON)));
     if (wanted && !n->posted)
         atomic_fetch_or_explicit(want, LJT_WANT_NUDGE, memory_order_release);
     else if (!wanted && n->posted)

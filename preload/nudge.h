@@ -19,18 +19,31 @@
 #include <stdint.h>
 
 struct ljt_arena;
+struct ljt_gc;
+
+/* LuaJIT's own pause, per cent. A program that sets a longer one wants fewer cycles, not more. */
+#define LJT_USUAL_PAUSE 200
+
+/* What has been learned of whether cycles pay. All zero: nothing yet. */
+struct ljt_worth {
+    uint64_t left;  /* in use when the last cycle of ours ended; 0: none has, since the heap has last doubled */
+    unsigned share; /* the growth that is worth a cycle is total >> share; 0: not set yet */
+};
 
 struct ljt_nudge {
     /* The reclaimer's own. */
     uint64_t seq, since; /* busy, and the time, when the present window began */
-    uint64_t left; /* in use when the last nudged cycle ended; 0: none has, since the heap has last doubled */
-    unsigned share; /* the growth that is worth a cycle is total >> share; 0: not set yet */
+    struct ljt_worth worth;
     bool posted;
 
     /* Written by the mutator: `total` before, then `given`; read, and `given` cleared, by the reclaimer. */
     uint64_t total;     /* in use when the cycle began */
     _Atomic bool given; /* a nudged cycle is on its way */
 };
+
+/* Is a cycle likely to pay, or (always) at least not in vain? The collector rests. And what the last one has taught. */
+bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always);
+void ljt_worth_learn(struct ljt_worth *w, uint64_t before, uint64_t after);
 
 /*
  * The reclaimer's part, once a round, with nothing held: judges the last nudge, and posts or withdraws the next. The

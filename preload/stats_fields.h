@@ -61,6 +61,8 @@
     X(adoption_ns, TOTAL | ARENA, NS_TOTAL, AT(adoption), "  adoption ", "adoption_seconds_total", "What VMs have waited for their heaps to be taken over, once each.") \
     X(nudges, TOTAL | ARENA, COUNT_TOTAL, AT(nudges), "\n  nudges ", "nudges_total", "Garbage collections that were begun in quiet VMs.") \
     X(collected, TOTAL | ARENA, BYTES_TOTAL, AT(collected), "  collected ", "collected_bytes_total", "What these collections have freed.") \
+    X(idle_steps, TOTAL | ARENA, COUNT_TOTAL, AT(idle_steps), "  idle steps ", "idle_steps_total", "Collector steps made while the program waited for events.") \
+    X(idle_collected, TOTAL | ARENA, BYTES_TOTAL, AT(idle_collected), "  collected ", "idle_collected_bytes_total", "What these have freed.") \
     X(waits, TOTAL | ARENA, COUNT_TOTAL, COMPUTED, "\n  waits ", NULL, "Entries into the gate's slow path.") \
     X(waits_sum_ns, TOTAL | ARENA, NS_TOTAL, COMPUTED, NULL, NULL, "Sum of the waits.") \
     X(waits_p50_ns, TOTAL | ARENA, NS, COMPUTED, " p50 ", NULL, "Median wait.") \

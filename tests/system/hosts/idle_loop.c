@@ -1,0 +1,117 @@
+/*
+ * idle_loop MODE [CHUNK]: a C program with an event loop and a VM that drops 60 MB and then does nothing at all. CHUNK, if
+ * given, is Lua that is run after the drop.
+ *   loop       waits in epoll_wait without end, for a timer of 3 s; again where it is interrupted
+ *   pwait, poll  the same with epoll_pwait, with poll
+ *   timeout    waits 700 ms for nothing, three times
+ *   early      the timer comes after 0.3 s, in the midst of the collection
+ *   from_lua, from_coroutine   waits as a C function that Lua has called
+ *   threads    has a second thread, which waits too
+ * Prints `result N errno E after MS interrupted TIMES before KB after KB`, having checked that what survives is intact.
+ */
+#include <errno.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <time.h>
+
+#include "host.h"
+
+static const char *mode;
+static int epoll_fd, timer_fd, timeout_ms = -1, interrupted;
+
+static long now_ms(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static int wait_once(void)
+{
+    struct epoll_event event[4];
+    struct pollfd fd = {.fd = timer_fd, .events = POLLIN};
+    if (strcmp(mode, "poll") == 0)
+        return poll(&fd, 1, timeout_ms);
+    if (strcmp(mode, "pwait") == 0)
+        return epoll_pwait(epoll_fd, event, 4, timeout_ms, NULL);
+    return epoll_wait(epoll_fd, event, 4, timeout_ms);
+}
+
+static int wait_for_event(lua_State *L)
+{
+    long start = now_ms();
+    int n, waits = strcmp(mode, "timeout") == 0 ? 3 : 1;
+    long before = lua_gc(L, LUA_GCCOUNT, 0);
+    struct itimerspec in = {.it_value = {3, 0}};
+    if (strcmp(mode, "early") == 0)
+        in.it_value = (struct timespec){0, 300000000};
+    if (strcmp(mode, "timeout") == 0)
+        timeout_ms = 700;
+    else
+        timerfd_settime(timer_fd, 0, &in, NULL);
+    do {
+        errno = 0;
+        while ((n = wait_once()) < 0 && errno == EINTR)
+            interrupted++;
+    } while (--waits > 0);
+    printf("result %d errno %d after %ld interrupted %d before %ld after %ld\n", n, errno, now_ms() - start,
+           interrupted, before, (long)lua_gc(L, LUA_GCCOUNT, 0));
+    return 0;
+}
+
+static void run(lua_State *L, const char *chunk)
+{
+    if (luaL_dostring(L, chunk))
+        die("%s", lua_tostring(L, -1));
+}
+
+static void *second_thread(void *unused)
+{
+    sleep_ms(10000);
+    return unused;
+}
+
+int main(int argc, char **argv)
+{
+    lua_State *L = luaL_newstate();
+    struct epoll_event event = {.events = EPOLLIN};
+    pthread_t thread;
+    if (argc < 2)
+        die("usage: idle_loop MODE [CHUNK]");
+    mode = argv[1];
+    luaL_openlibs(L);
+    epoll_fd = epoll_create1(0);
+    timer_fd = timerfd_create(CLOCK_MONOTONIC, 0);
+    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, timer_fd, &event);
+    run(L, "keep = {} local gone = {} for i = 1, 60000 do gone[i] = ('x'):rep(1000) .. i "
+           "if i % 1000 == 0 then keep[i] = ('y'):rep(1000) .. i end end");
+    if (argc > 2)
+        run(L, argv[2]);
+    if (strcmp(mode, "threads") == 0)
+        pthread_create(&thread, NULL, second_thread, NULL);
+    sleep_ms(100); /* the reclaimer is there by now */
+    lua_pushliteral(L, "on the stack");
+    int top = lua_gettop(L);
+    if (strcmp(mode, "from_lua") == 0) {
+        lua_pushcfunction(L, wait_for_event);
+        lua_call(L, 0, 0);
+    } else if (strcmp(mode, "from_coroutine") == 0) {
+        lua_State *co = lua_newthread(L);
+        lua_pushcfunction(co, wait_for_event);
+        lua_resume(co, 0);
+        lua_pop(L, 1);
+    } else {
+        wait_for_event(L);
+    }
+    if (lua_gettop(L) != top || strcmp(lua_tostring(L, -1), "on the stack") != 0)
+        die("the stack is not what it was");
+    run(L, "for i = 1000, 60000, 1000 do assert(keep[i] == ('y'):rep(1000) .. i) end if finalized then "
+           "print('finalized', finalized) end");
+    lua_close(L);
+    return 0;
+}
