@@ -73,9 +73,14 @@ uint64_t ljt_gc_growth(const struct ljt_gc *gc)
     return gc->total > gc->estimate ? gc->total - gc->estimate : 0;
 }
 
-/* After a step threshold is total, or GCSTEPSIZE above what it was; stopped or in a finalizer, 1 << 47. */
+/*
+ * Stopped by the program or in a finalizer, threshold is 1 << 47 in any state. In a cycle it is total after a step, or
+ * GCSTEPSIZE above; but the VM frees tables' parts meanwhile, and a finalizer that fails leaves an older one.
+ */
 bool ljt_gc_runs(const struct ljt_gc *gc)
 {
+    if (gc->state != 0)
+        return gc->threshold < UINT64_C(1) << 46;
     return gc->threshold <= gc->total + STEP_SIZE && !ljt_gc_rests(gc);
 }
 

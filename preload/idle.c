@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <sys/stat.h>
 
 #include "arena.h"
 #include "control.h"
@@ -142,11 +141,10 @@ static bool nobody_is_in(const struct ljt_arena *a)
            running(a) == 0;
 }
 
-/* /proc/self/task has two links and one for each thread. */
+/* Has the process no other threads than this one and the reclaimer? */
 static bool alone(void)
 {
-    struct stat st;
-    return stat("/proc/self/task", &st) == 0 && st.st_nlink == 3 + (nlink_t)ljt_reclaim_running();
+    return ljt_kernel.threads() == 1 + (unsigned)ljt_reclaim_running();
 }
 
 /* ---- Steps ---- */
@@ -182,17 +180,20 @@ static bool worth_it(struct ljt_arena *a, const struct ljt_gc *gc)
                  : a->idle.begun || gc->total >= ljt_config.min_reclaim;
 }
 
-/* A VM that may, and should, be collected now. */
-static struct ljt_arena *find(void)
+/* A VM that should be collected, and may be now; *later: there is one that may not be now. */
+static struct ljt_arena *find(bool *later)
 {
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
     struct ljt_gc gc;
     for (unsigned i = 0; i < slots; i++) {
         struct ljt_arena *a = &ljt_arenas[i];
         uint32_t want = atomic_load_explicit(&ljt_wiped.word[i].want, memory_order_acquire);
-        if (ljt_arena_is(a, LJT_ARENA_ARMED) && (want & LJT_WANT_LIVE) != 0 && ljt_gc_read(a, &gc) &&
-            worth_it(a, &gc) && nobody_is_in(a) && api_of(a->module) != NULL)
+        if (!ljt_arena_is(a, LJT_ARENA_ARMED) || (want & LJT_WANT_LIVE) == 0 || !ljt_gc_read(a, &gc) ||
+            !worth_it(a, &gc) || api_of(a->module) == NULL)
+            continue;
+        if (nobody_is_in(a))
             return a;
+        *later = true;
     }
     return NULL;
 }
@@ -260,8 +261,8 @@ int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg,
     if (collecting || movements() == nothing_to_do_at || ljt_control_paused() || !alone())
         return wait(arg, timeout);
     int saved = errno;
-    bool finalizes = false;
-    if (find() != NULL) {
+    bool finalizes = false, later = false;
+    if (find(&later) != NULL) {
         uint64_t deadline = ljt_kernel.now() + (uint64_t)(timeout < 0 ? 0 : timeout) * MS;
         int nap = ljt_config.decay_ms > LJT_IDLE_LEAST ? (int)ljt_config.decay_ms : LJT_IDLE_LEAST;
         if (timeout >= 0 && timeout <= nap)
@@ -270,7 +271,7 @@ int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg,
         int n = wait(arg, nap);
         if (n != 0)
             return n;
-        for (struct ljt_arena *a; alone() && (a = find()) != NULL;) {
+        for (struct ljt_arena *a; alone() && (a = find(&later)) != NULL;) {
             finalizes |= step(a);
             errno = saved;
             n = wait(arg, 0);
@@ -282,7 +283,8 @@ int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg,
         if (timeout >= 0)
             timeout = milliseconds_left(deadline);
     }
-    nothing_to_do_at = movements();
+    if (!later)
+        nothing_to_do_at = movements();
     errno = saved;
     if (finalizes) {
         errno = EINTR;

@@ -6,6 +6,7 @@
 #include <linux/membarrier.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -175,6 +176,16 @@ static void sys_futex_wake(const volatile void *word, int waiters)
     CALL(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
 }
 
+/* /proc/self/task has two links and one for each thread. */
+static unsigned sys_threads(void)
+{
+    struct statx st;
+    int saved = errno;
+    long failed = ljt_kernel_call(SYS_statx, AT_FDCWD, (long)"/proc/self/task", 0, STATX_NLINK, (long)&st, 0);
+    errno = saved;
+    return failed || st.stx_nlink < 3 ? 0 : st.stx_nlink - 2;
+}
+
 struct ljt_kernel ljt_kernel = {
     .mmap = sys_mmap,
     .munmap = sys_munmap,
@@ -189,6 +200,7 @@ struct ljt_kernel ljt_kernel = {
     .thread_cpu = sys_thread_cpu,
     .futex_wait = sys_futex_wait,
     .futex_wake = sys_futex_wake,
+    .threads = sys_threads,
 };
 
 void ljt_kernel_init(void)

@@ -34,6 +34,7 @@ struct ljt_kernel {
     /* Sleeps while *word == value, at most `ns` (UINT64_MAX: without end). Spurious returns happen. */
     void (*futex_wait)(const volatile void *word, uint32_t value, uint64_t ns);
     void (*futex_wake)(const volatile void *word, int waiters);
+    unsigned (*threads)(void); /* of this process; 0: /proc can't tell */
 };
 
 extern struct ljt_kernel ljt_kernel;

@@ -12,6 +12,26 @@ function handlers.peak()
   ngx.say("peak passed")
 end
 
+-- A peak that is dropped and not collected, with what a collector meets in nginx: sockets that nobody has closed, a timer
+-- that is still to come, and finalizers that fail or yield.
+local finalized, timer_fired = 0, 0
+function handlers.garbage()
+  survivors = workload.peak(300000, 3000)
+  for i = 1, 20 do
+    local socket = ngx.socket.tcp()
+    assert(socket:connect("127.0.0.1", ngx.var.server_port))
+    local proxy = newproxy(true)
+    getmetatable(proxy).__gc = function()
+      finalized = finalized + 1
+      if i % 3 == 1 then error("in a finalizer") elseif i % 3 == 2 then coroutine.yield() else ngx.timer.at(0, handlers.fire) end -- no request here: fails, too
+    end
+  end
+  assert(ngx.timer.at(4, handlers.fire))
+  ngx.say("garbage made")
+end
+function handlers.fire() timer_fired = timer_fired + 1 end
+function handlers.counts() ngx.say(finalized, " ", timer_fired) end
+
 -- A small peak.
 function handlers.burst()
   survivors = workload.peak(50000, 500)

@@ -1,0 +1,111 @@
+# Idle collection (LJTRIM_IDLE_GC): a program that only waits for events collects its garbage meanwhile.
+
+. "$TEST_SYSTEM/cases/nginx.bash"
+
+SOON=(LJTRIM_IDLE_GC=1 LJTRIM_DECAY_MS=100 LJTRIM_INTERVAL_MS=50)
+
+# idle_loop MODE [CHUNK]: sets $result, $errno, $took (ms), $interrupted, $before and $after (KB); with $variables
+idle_loop() {
+	run_host env "${SOON[@]}" "${variables[@]}" "$(host idle_loop)" "$@" >told
+	cat told
+	read -r result errno took interrupted before after < <(awk '/^result/ { print $2, $4, $6, $8, $10, $12 }' told)
+	expect_at_least "$before" 55000 "KB in use before"
+}
+variables=()
+
+collected() { expect_at_most "$after" 5000 "KB in use after"; }
+left_alone() { expect_at_least "$after" 55000 "KB in use after"; }
+
+test_a_loop_collects_while_it_waits() {
+	need_library
+	local mode
+	for mode in loop pwait poll; do
+		idle_loop $mode
+		collected
+		expect_equal "$result $errno $interrupted" "1 0 0" "what the wait said"
+		expect_at_least "$took" 2999 "ms waited"
+		expect_at_most "$took" 3500 "ms waited"
+	done
+}
+
+test_a_timeout_is_kept() {
+	need_library
+	idle_loop timeout
+	collected
+	expect_equal "$result $errno $interrupted" "0 0 0" "what the wait said"
+	expect_at_least "$took" 2099 "ms waited"
+	expect_at_most "$took" 2600 "ms waited"
+}
+
+test_an_event_ends_it() {
+	need_library
+	idle_loop early
+	expect_equal "$result $errno $interrupted" "1 0 0" "what the wait said"
+	expect_at_most "$took" 500 "ms waited for an event that came after 300"
+}
+
+test_finalizers_interrupt_the_wait_and_may_fail() {
+	need_library
+	start "${SOON[@]}" "$(host idle_loop)" loop "finalized = 0 for i = 1, 30 do local p = newproxy(true)
+		getmetatable(p).__gc = function() finalized = finalized + 1; if i % 2 == 0 then error({}) end
+		if i % 3 == 0 then coroutine.yield() end end end"
+	wait "$pid" || fail "the host failed: $(cat err)"
+	cat out err
+	expect_equal "$(awk '/^finalized/ { print $2 }' out)" 30 "finalizers run"
+	expect_at_least "$(awk '/^result/ { print $8 }' out)" 1 "interruptions"
+	expect_at_most "$(awk '/^result/ { print $8 }' out)" 3 "interruptions"
+	expect_at_most "$(awk '/^result/ { print $12 }' out)" 5000 "KB in use after"
+	expect_quiet_but err 1
+}
+
+test_never_unless_asked_for() {
+	need_library
+	variables=(LJTRIM_IDLE_GC=0)
+	idle_loop loop
+	left_alone
+}
+
+test_never_while_lua_is_on_the_stack() {
+	need_library
+	idle_loop from_lua
+	left_alone
+	idle_loop from_coroutine
+	left_alone
+}
+
+test_never_beside_other_threads() {
+	need_library
+	idle_loop threads
+	left_alone
+}
+
+test_never_where_the_collector_is_stopped_or_slowed() {
+	need_library
+	idle_loop loop "collectgarbage('stop')"
+	left_alone
+	idle_loop loop "collectgarbage() collectgarbage('setpause', 400) collectgarbage() local t = {} for i = 1, 60000 do t[i] = ('z'):rep(1000) .. i end"
+	left_alone
+}
+
+test_nginx_with_sockets_timers_and_failing_finalizers() {
+	local worker
+	need_library
+	start_nginx "${SOON[@]}"
+	worker=$(ask pid)
+	for _ in 1 2; do
+		expect_equal "$(ask garbage)" "garbage made" answer
+		echo "after the peak: $(rss_kb "$worker") KiB, $(ask counts)"
+		wait_until 20 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+	done
+	wait_until 10 counts_are_at_least 40 2 || fail "finalizers and timers: $(ask counts), at least 40 and 2 expected"
+	expect_equal "$(ask verify)" "verified 100" answer
+	expect_equal "$(ask pid)" "$worker" worker
+	expect_at_most "$(grep -c 'ljtrim:' "$TEST_DIR/err" "$TEST_DIR/error.log" | awk -F: '{ n += $2 } END { print n }')" 1 lines
+	library_may_speak=yes
+	quit_nginx
+}
+counts_are_at_least() {
+	local finalized fired
+	read -r finalized fired < <(ask counts)
+	[ "$finalized" -ge "$1" ] && [ "$fired" -ge "$2" ]
+}

@@ -1,0 +1,267 @@
+/*
+ * Idle collection, with waits that return at once: when steps are made, and what the caller is told.
+ */
+#include "lab.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <lualib.h>
+#include <pthread.h>
+
+#include "control.h"
+#include "gc.h"
+#include "idle.h"
+
+static unsigned (*real_threads)(void);
+static unsigned threads = 1; /* Criterion has some of its own */
+
+static unsigned count_threads(void)
+{
+    return threads;
+}
+
+static void *sleep_on(void *lock)
+{
+    pthread_mutex_lock(lock);
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+static void set_up(void)
+{
+    lab_init();
+    real_threads = ljt_kernel.threads;
+    ljt_kernel.threads = count_threads;
+    ljt_config.idle_gc = 1;
+}
+
+TestSuite(idle, .init = set_up, .timeout = 60);
+
+static struct lab_vm vm;
+static struct ljt_arena *arena;
+
+static void run(const char *chunk)
+{
+    cr_assert(luaL_dostring(vm.L, chunk) == 0, "%s", lua_tostring(vm.L, -1));
+}
+
+/* 10 MB of garbage, of which the collector knows nothing. */
+static void open_vm(void)
+{
+    vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    arena = lab_vm_arm(&vm);
+    lab_vm_know_gc(&vm, arena);
+    atomic_fetch_or(&ljt_wiped.word[arena->slot].want, LJT_WANT_WAKE); /* the next call goes the slow way */
+    run("local gone = {} for i = 1, 6000 do gone[i] = ('x'):rep(1000) .. i end collectgarbage() "
+        "for i = 6000, 10000 do gone[i] = ('x'):rep(1000) .. i end");
+}
+
+static uint64_t steps(void)
+{
+    return atomic_load(&arena->stats.idle_steps);
+}
+
+/* ---- A wait that is told what to say, and notes what it was asked ---- */
+
+static struct {
+    unsigned calls, naps, glances;
+    int event_at; /* the call that has an event; 0: none */
+    int error;
+    int last;
+} wait;
+
+static int fake_wait(const void *arg, int timeout)
+{
+    cr_assert(arg == &wait && errno == 42, "errno is the caller's");
+    wait.calls++;
+    wait.naps += timeout == (int)ljt_config.decay_ms;
+    wait.glances += timeout == 0;
+    wait.last = timeout;
+    if (wait.error != 0) {
+        errno = wait.error;
+        return -1;
+    }
+    return (int)wait.calls == wait.event_at ? 7 : 0;
+}
+
+static int wait_for(int timeout)
+{
+    wait.calls = wait.naps = wait.glances = 0;
+    errno = 42;
+    return ljt_idle_wait(fake_wait, &wait, timeout);
+}
+
+Test(idle, a_vm_that_only_waits_is_collected)
+{
+    open_vm();
+    uint64_t before = ljt_arena_gc_total(arena);
+    cr_expect(wait_for(-1) == 0 && errno == 42);
+    cr_expect(wait.naps == 1 && wait.glances == steps() && wait.last == -1 && steps() > 3);
+    cr_expect(ljt_arena_gc_total(arena) < before / 4);
+    cr_expect(atomic_load(&arena->stats.idle_collected) > before / 2);
+    uint64_t so_far = steps();
+    wait_for(-1);
+    cr_expect(wait.calls == 1 && wait.last == -1 && steps() == so_far, "nothing is left to do");
+}
+
+Test(idle, the_first_event_ends_it_and_the_next_wait_goes_on)
+{
+    open_vm();
+    wait.event_at = 1;
+    cr_expect(wait_for(-1) == 7 && steps() == 0, "during the nap");
+    wait.event_at = 3;
+    cr_expect(wait_for(-1) == 7 && steps() == 2);
+    wait.event_at = 0;
+    cr_expect(wait_for(-1) == 0 && steps() > 3);
+    struct ljt_gc gc;
+    cr_expect(ljt_gc_read(arena, &gc) && ljt_gc_rests(&gc));
+}
+
+Test(idle, errors_are_the_callers)
+{
+    open_vm();
+    wait.error = EBADF;
+    cr_expect(wait_for(-1) == -1 && errno == EBADF && wait.calls == 1 && steps() == 0);
+}
+
+Test(idle, a_short_wait_is_left_alone)
+{
+    open_vm();
+    cr_expect(!ljt_idle_may_collect(0) && !ljt_idle_may_collect(100) && ljt_idle_may_collect(101) &&
+              ljt_idle_may_collect(-1));
+    wait_for((int)ljt_config.decay_ms);
+    cr_expect(wait.calls == 1 && steps() == 0);
+    ljt_config.idle_gc = 0;
+    cr_expect(!ljt_idle_may_collect(-1));
+}
+
+Test(idle, the_time_is_kept)
+{
+    open_vm();
+    lab_fake_time();
+    wait_for((int)ljt_config.decay_ms + 10); /* the nap takes no time here */
+    cr_expect(steps() > 0 && wait.glances > 0 && wait.last > 0 && wait.last <= (int)ljt_config.decay_ms + 10,
+              "%d", wait.last);
+}
+
+Test(idle, not_before_lua_was_seen_on_the_stack)
+{
+    open_vm();
+    cr_assert(arena->idle.witnessed);
+    arena->idle.witnessed = false;
+    wait_for(-1);
+    cr_expect(wait.calls == 1 && steps() == 0);
+    ljt_idle_witness(arena);
+    cr_expect(!arena->idle.witnessed, "it is not there now");
+}
+
+static int wait_from_lua(lua_State *L)
+{
+    lua_pushinteger(L, wait_for(-1));
+    return 1;
+}
+
+Test(idle, never_below_lua)
+{
+    open_vm();
+    lua_register(vm.L, "wait", wait_from_lua);
+    static const char *const ways[] = {"wait()", "coroutine.wrap(wait)()",
+                                       "coroutine.wrap(function() pcall(wait) end)()",
+                                       "table.sort({1, 2}, function() wait() return false end)"};
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        run(ways[i]);
+        cr_expect(wait.calls == 1 && steps() == 0, "%s", ways[i]);
+    }
+    lua_State *co = lua_newthread(vm.L); /* as nginx: the main thread is not the one that runs */
+    lua_getglobal(co, "wait");
+    lua_resume(co, 0);
+    cr_expect(wait.calls == 1 && steps() == 0);
+    lua_pop(vm.L, 1);
+    wait_for(-1);
+    cr_expect(steps() > 0);
+}
+
+Test(idle, never_beside_another_thread)
+{
+    open_vm();
+    for (threads = 0; threads < 4; threads++) {
+        if (threads == 1)
+            continue;
+        wait_for(-1);
+        cr_expect(wait.calls == 1 && steps() == 0, "%u threads", threads);
+    }
+    atomic_store(&ljt_wiped.reclaimer, LJT_RECLAIMER_STARTED); /* it should be one of them */
+    threads = 1;
+    wait_for(-1);
+    cr_expect(wait.calls == 1 && steps() == 0);
+    threads = 2;
+    wait_for(-1);
+    cr_expect(steps() > 0);
+}
+
+Test(idle, the_kernel_counts_threads)
+{
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t thread;
+    unsigned before = real_threads();
+    cr_expect(before >= 1);
+    pthread_mutex_lock(&lock);
+    pthread_create(&thread, NULL, sleep_on, &lock);
+    cr_expect(real_threads() == before + 1);
+    pthread_mutex_unlock(&lock);
+    pthread_join(thread, NULL);
+}
+
+Test(idle, never_where_the_collector_is_not_to_run)
+{
+    open_vm();
+    run("collectgarbage('stop')");
+    wait_for(-1);
+    cr_expect(wait.calls == 1 && steps() == 0, "stopped");
+    run("collectgarbage('restart') collectgarbage('setpause', 1000)");
+    wait_for(-1);
+    cr_expect(wait.calls == 1 && steps() == 0, "a long pause");
+    run("collectgarbage('setpause', 200)");
+    cr_assert(ljt_control_pause(0) == 0);
+    wait_for(-1);
+    cr_expect(wait.calls == 1 && steps() == 0, "we are to pause");
+    cr_assert(ljt_control_resume() == 0);
+    wait_for(-1);
+    cr_expect(steps() > 0);
+}
+
+static unsigned finalized;
+
+static int fail_or_wait(lua_State *L)
+{
+    if (finalized++ % 2 == 0)
+        return luaL_error(L, "in a finalizer");
+    uint64_t before = steps();
+    cr_expect(ljt_idle_wait(fake_wait, &wait, -1) == 0 && steps() == before, "not within a step");
+    return 0;
+}
+
+Test(idle, finalizers_end_the_wait_by_eintr_and_may_fail)
+{
+    lab_catch_stderr();
+    open_vm();
+    for (int i = 0; i < 10; i++) {
+        lua_newuserdata(vm.L, 8);
+        lua_newtable(vm.L);
+        lua_pushcfunction(vm.L, fail_or_wait);
+        lua_setfield(vm.L, -2, "__gc");
+        lua_setmetatable(vm.L, -2);
+    }
+    lua_settop(vm.L, 0);
+    lua_pushliteral(vm.L, "mine");
+    int n = 0, rounds = 0;
+    errno = 42;
+    while (finalized < 10 && rounds++ < 50) {
+        errno = 42;
+        n = ljt_idle_wait(fake_wait, &wait, -1);
+    }
+    cr_expect(n == -1 && errno == EINTR);
+    cr_expect(finalized == 10 && lua_gettop(vm.L) == 1, "%u, %d", finalized, lua_gettop(vm.L));
+    cr_expect(lab_said_lines() == 1, "%s", lab_said());
+}
