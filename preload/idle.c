@@ -265,9 +265,9 @@ int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg,
     if (find(&later) != NULL) {
         uint64_t deadline = ljt_kernel.now() + (uint64_t)(timeout < 0 ? 0 : timeout) * MS;
         int nap = ljt_config.decay_ms > LJT_IDLE_LEAST ? (int)ljt_config.decay_ms : LJT_IDLE_LEAST;
+        errno = saved;
         if (timeout >= 0 && timeout <= nap)
             return wait(arg, timeout);
-        errno = saved;
         int n = wait(arg, nap);
         if (n != 0)
             return n;
