@@ -1,0 +1,101 @@
+# What the report of `make bench` claims, and when the OOM duel gives up: from made-up samples, nothing is measured.
+
+ROOT=$(cd "$TEST_SYSTEM/../.." && pwd)
+
+# report: the report of the samples in this directory
+report() {
+	need_command luajit
+	LUA_PATH="$ROOT/bench/?.lua;;" luajit "$ROOT/bench/report.lua" . >report.md || fail "no report"
+}
+
+# point VARIANT RATE RSS: four rounds, a little apart from each other
+point() {
+	local round
+	for round in 1 2 3 4; do
+		printf 'sample\tfrontier.load.rate\t%s\t%d\t%s\n' "$1" $round "$2.$round"
+		printf 'sample\tfrontier.load.rss\t%s\t%d\t%s\n' "$1" $round "$3.$round"
+		printf 'sample\tfrontier.load.cpu\t%s\t%d\t1\n' "$1" $round
+	done >>frontier.tsv
+}
+
+# verdict LIBRARY_POINT: the last cell of its line in the table
+verdict() { sed -n "s/^| $1 |.* | \(.*\) |\$/\1/p" report.md; }
+
+start_frontier() {
+	printf 'measured\tv1\tno\n' >frontier.tsv
+	printf 'row\tfrontier.load.%s\tfigure\tx\tload: %s\n' rate runs rss memory cpu time >>frontier.tsv
+	point plain 100 500
+	point again 100 500
+}
+
+test_frontier_names_the_peer_that_dominates() {
+	start_frontier
+	point preloaded 90 100
+	point jemalloc 95 80
+	report
+	expect_equal "$(verdict libljtrim)" "FAILS: dominated by jemalloc" "verdict"
+}
+
+test_frontier_is_not_dominated_by_a_peer_that_is_only_faster() {
+	start_frontier
+	point preloaded 90 100
+	point jemalloc 120 300
+	point glibc 80 50
+	report
+	expect_equal "$(verdict libljtrim)" "not dominated" "verdict"
+}
+
+test_frontier_is_unresolved_where_rounds_disagree() {
+	start_frontier
+	point preloaded 90 100
+	point jemalloc 95 80
+	sed -i 's/\(frontier.load.rss\tjemalloc\t3\t\).*/\1130/' frontier.tsv
+	report
+	expect_equal "$(verdict libljtrim)" "unresolved (jemalloc)" "verdict"
+}
+
+test_frontier_claims_nothing_of_few_rounds() {
+	start_frontier
+	point preloaded 90 100
+	point jemalloc 120 300
+	sed -i '/\t[34]\t[^\t]*$/d' frontier.tsv
+	report
+	expect_equal "$(verdict libljtrim)" "unresolved (too few rounds)" "verdict"
+}
+
+# ratios A/A SPREAD, OURS: eight pairs around plain's 1
+ratios() {
+	local round sign
+	{
+		printf 'measured\tv1\tno\nrow\tthroughput.load.wall\tratio:1.02\ts\tload\n'
+		for round in 1 2 3 4 5 6 7 8; do
+			sign=$((round % 2 * 2 - 1))
+			printf 'sample\tthroughput.load.wall\tplain\t%d\t1\n' $round
+			printf 'sample\tthroughput.load.wall\tagain\t%d\t%s\n' $round "$(awk "BEGIN { print 1 + $sign * $1 }")"
+			printf 'sample\tthroughput.load.wall\tpreloaded\t%d\t%s\n' $round "$(awk "BEGIN { print $2 + $sign * 0.001 }")"
+		done
+	} >throughput.tsv
+	report
+}
+
+test_bound_is_claimed_only_where_the_noise_is_narrower() {
+	ratios 0.002 1.01
+	expect_equal "$(verdict 'load, s')" holds "verdict with little noise"
+	ratios 0.002 1.04
+	expect_equal "$(verdict 'load, s')" FAILS "verdict above the bound"
+	ratios 0.02 1.01
+	expect_equal "$(verdict 'load, s')" "unresolved (A/A is wider)" "verdict with much noise"
+}
+
+test_duel_skips_with_a_reason_where_no_group_can_be_made() {
+	need_library
+	need_command nginx
+	need_command gnuplot
+	need_command setpriv
+	[ "$(id -u)" = 0 ] || skip "needs root to become somebody who may not make groups"
+	local status=0 build
+	build=$(dirname "$LJT_SO")
+	BUILD=$build setpriv --reuid=65534 --clear-groups "$ROOT/scripts/oom-duel" --quick >out 2>err || status=$?
+	expect_equal $status 77 "status"
+	grep -q '^oom-duel: skipped: ' err || fail "no reason: $(cat err)"
+}
