@@ -102,7 +102,7 @@ void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, voi
  * (arenas, metrics) and that is said in the text itself; 0 where not even that fits. 16 KiB are enough for the total
  * in any format; an arena takes 1.5 KiB.
  */
-size_t ljt_stats_format(enum ljt_stats_format format, char *buf, size_t size);
+size_t ljt_stats_format(enum ljt_stats_format how, char *buf, size_t size);
 
 /* The same for a snapshot that one has. Needs no lock. */
 size_t ljt_stats_format_snapshot(const struct ljt_stats_snapshot *snapshot, enum ljt_stats_format format,
