@@ -40,7 +40,8 @@ PRELOAD_LDFLAGS = -shared -Wl,-z,max-page-size=65536 -Wl,-soname,libljtrim.so \
 # What needs more than libc. It is opened with RTLD_LOCAL and closed again: nothing of it is seen by the host.
 SYMTAB_LDFLAGS  = -shared -Wl,-soname,libljtrim-symtab.so -Wl,--version-script,symtab/libljtrim-symtab.map \
                   -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack,--as-needed
-SYMTAB_LIBS     = -lelf -llzma -lz
+# libunwind-generic unwinds copies of stacks; of itself, it would be plain libunwind.
+SYMTAB_LIBS     = -lelf -llzma -lz -lunwind-generic
 
 TOOL_LDFLAGS    = -pie -Wl,-z,relro,-z,now,--as-needed
 

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "config.h"
+#include "growth.h"
 #include "kernel.h"
 #include "log.h"
 #include "reclaim.h"
@@ -284,16 +285,20 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
     if (!by_lj_alloc)
         return;
 
+    bool armed = false;
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
     for (unsigned i = 0; i < slots; i++) {
         struct ljt_arena *a = &ljt_arenas[i];
         if (!ljt_arena_is(a, LJT_ARENA_ARMED) || a->module != module || !in_call(i))
             continue;
+        armed = true;
         if (a->work.claims > 0 && len <= 2 * LJT_LJ_GRANULARITY)
             atomic_fetch_add_explicit(&a->stats.crowded, 1, memory_order_relaxed);
         if (!ljt_reclaim_started())
             atomic_fetch_or_explicit(&ljt_wiped.word[i].want, LJT_WANT_START, memory_order_release);
     }
+    if (armed)
+        ljt_growth_mapped(module, len);
 }
 
 /* Is memory of a going away without its VM having closed? Then the host had taken the gate away before. */

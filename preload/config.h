@@ -81,6 +81,7 @@ struct ljt_config {
     _Atomic(enum ljt_log_level) log_level; /* LJTRIM_LOG_LEVEL */
     enum ljt_stats_format stats_format;    /* LJTRIM_STATS_FORMAT */
     char stats_file[LJT_CONFIG_PATH_SIZE]; /* LJTRIM_STATS_FILE: likewise with %p; empty means none */
+    int growth;                            /* LJTRIM_GROWTH: 0 or 1 */
     _Atomic int stats_at_exit;             /* LJTRIM_STATS_AT_EXIT: 0 or 1 */
     unsigned debug;                        /* LJTRIM_DEBUG: LJT_DEBUG_ bits */
 };

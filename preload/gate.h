@@ -61,6 +61,7 @@ struct ljt_wiped {
     ljt_lock registry;          /* of arena.c */
     ljt_lock modules, signals;  /* of module.c and signals.c */
     ljt_lock stats, stats_file; /* of stats.c: one gathers at a time, one writes at a time */
+    ljt_lock growth;            /* of growth.c: the list */
     ljt_lock symbols;           /* of symbols.c: held for a millisecond, never waited for without end */
     _Atomic uint32_t pid;       /* of signals.c: whose memory this is; a vfork child has its parent's */
     _Atomic uint32_t reclaimer; /* of reclaim.c: enum ljt_reclaimer */

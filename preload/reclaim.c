@@ -12,6 +12,7 @@
 #include "config.h"
 #include "control.h"
 #include "gate.h"
+#include "growth.h"
 #include "kernel.h"
 #include "log.h"
 #include "nudge.h"
@@ -569,6 +570,7 @@ static void *reclaimer(void *unused)
             now = ljt_kernel.now();
             pause = budget_wait();
         }
+        ljt_growth_digest();
         ljt_control_report(now);
         __atomic_store_n(&thread_cpu, ljt_kernel.thread_cpu(), __ATOMIC_RELAXED);
         dump_if_asked();

@@ -7,6 +7,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "growth.h"
 #include "control.h"
 #include "kernel.h"
 #include "log.h"
@@ -243,7 +244,14 @@ void ljt_stats_dump(void)
         return;
     }
     enum ljt_stats_format how = ljt_config.stats_format;
-    ljt_log_raw(buf, ljt_stats_format(how == LJT_STATS_AUTO ? LJT_STATS_TEXT : how, buf, ROOM));
+    size_t length = ljt_stats_format(how == LJT_STATS_AUTO ? LJT_STATS_TEXT : how, buf, ROOM);
+    if (how == LJT_STATS_AUTO || how == LJT_STATS_TEXT) {
+        struct ljt_text t;
+        ljt_text_init(&t, buf + length, ROOM - length);
+        ljt_growth_text(&t);
+        length += t.len;
+    }
+    ljt_log_raw(buf, length);
     ljt_kernel_free(buf, ROOM);
 }
 

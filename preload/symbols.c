@@ -10,6 +10,7 @@
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
+#include "sandbox.h"
 #include "symtab.h"
 #include "text.h"
 
@@ -109,10 +110,36 @@ static void keep(struct ljt_module *mod)
             found.source == LJT_SYMTAB_DEBUG_FILE ? found.source_path : "");
 }
 
+/* Opening files is not among what sandbox.c tries out; where it found that this filter kills, nothing is risked. */
+static bool is_sandboxed(void)
+{
+    for (int call = 0; call < LJT_CALLS; call++)
+        if (ljt_sandbox_kills((enum ljt_sandbox_call)call))
+            return true;
+    return false;
+}
+
+struct ljt_symbols_callers ljt_symbols_callers;
+
+/* For good: other VMs may be sampled at any time from now on. */
+static void keep_open(void *handle)
+{
+    ljt_callers_name_fn *name = (ljt_callers_name_fn *)dlsym(handle, LJT_CALLERS_NAME_NAME);
+    ljt_callers_unwind_fn *unwind = (ljt_callers_unwind_fn *)dlsym(handle, LJT_CALLERS_UNWIND_NAME);
+    if (name == NULL || unwind == NULL)
+        return;
+    ljt_symbols_callers.name = name;
+    ljt_symbols_callers.unwind = unwind;
+}
+
 static void read_symbols(struct ljt_module *mod, uintptr_t pc)
 {
     if (companion[0] == '\0') {
         say(mod, "none", "not looked for");
+        return;
+    }
+    if (is_sandboxed()) {
+        say(mod, "none", "not looked for: a sandbox kills for system calls");
         return;
     }
     void *handle = dlopen(companion, RTLD_NOW | RTLD_LOCAL);
@@ -131,7 +158,10 @@ static void read_symbols(struct ljt_module *mod, uintptr_t pc)
     } else {
         keep(mod);
     }
-    dlclose(handle);
+    if (ljt_config.growth && version != NULL && *version == LJT_SYMTAB_VERSION)
+        keep_open(handle);
+    else
+        dlclose(handle);
     if (mod->symbols.count == 0)
         ljt_log(LJT_LOG_DEBUG, "symbols of %s: %s", mod->path, mod->symbols.text);
 }

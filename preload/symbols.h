@@ -16,6 +16,7 @@
 #ifndef LJT_SYMBOLS_H
 #define LJT_SYMBOLS_H
 
+#include "callers.h"
 #include "module.h"
 
 /* Remembers where we were loaded from. For the constructor; allocates nothing. */
@@ -40,6 +41,16 @@ static inline bool ljt_symbols_allow(const struct ljt_module *mod, uintptr_t pc)
             return true;
     return false;
 }
+
+/*
+ * With LJTRIM_GROWTH=on the companion stays open, for these: NULL where there is none. Written once, before an arena is
+ * armed. To be called on the reclaimer's thread.
+ */
+struct ljt_symbols_callers {
+    ljt_callers_unwind_fn *unwind;
+    ljt_callers_name_fn *name;
+};
+extern struct ljt_symbols_callers ljt_symbols_callers;
 
 /* Fork handlers: the loader's lists must not be copied while we are changing them. */
 void ljt_symbols_fork_prepare(void);

@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 /* Both sides check it: a libljtrim.so beside an older libljtrim-symtab.so does without. */
-#define LJT_SYMTAB_VERSION 1
+#define LJT_SYMTAB_VERSION 2
 
 enum { LJT_SYMTAB_FUNCTIONS = 48, LJT_SYMTAB_BUILD_ID = 32, LJT_SYMTAB_PATH = 512, LJT_SYMTAB_WHY = 128 };
 

@@ -9,7 +9,7 @@
 
 const char ljt_usage[] = "usage: ljtrim inspect PID [--json | --csv] [--map FILE] [--no-stop]\n"
                          "                      [--max-stop MS]\n"
-                         "       ljtrim stats PID [--json | --prometheus] [--watch SECONDS]\n"
+                         "       ljtrim stats PID [--json | --prometheus | --growth] [--watch SECONDS]\n"
                          "       ljtrim top [--once] [--interval SECONDS] [--sort KEY]\n"
                          "       ljtrim run [--OPTION VALUE ...] -- COMMAND [ARG ...]\n"
                          "       ljtrim doctor [PID | -- COMMAND [ARG ...]]\n"
@@ -56,7 +56,7 @@ static const char inspect_help[] =
     "arena in it, 6 an arena that was never at rest, 1 anything else\n";
 
 static const char stats_help[] =
-    "ljtrim stats PID [--json | --prometheus] [--watch SECONDS]\n"
+    "ljtrim stats PID [--json | --prometheus | --growth] [--watch SECONDS]\n"
     "\n"
     "Shows what libljtrim has counted in a process in which it is preloaded: the same\n"
     "figures as its dump (SIGUSR2) and LJTRIM_STATS_FILE, read from its memory. It is\n"
@@ -65,6 +65,8 @@ static const char stats_help[] =
     "\n"
     "  --json           one JSON object: docs/STATS.md\n"
     "  --prometheus     Prometheus' text exposition\n"
+    "  --growth         who makes its heaps grow: Lua functions and C callers, by bytes;\n"
+    "                   for processes started with LJTRIM_GROWTH=on\n"
     "  --watch SECONDS  again and again, until the process ends\n"
     "\n"
     "Exit status: 0 done, 2 usage, 3 no such process, 4 no permission, 5 no Lua heap\n"

@@ -1,6 +1,7 @@
 /* ljtrim stats PID: the figures of a preloaded process, as it last gathered them. */
 #include "arguments.h"
 #include "commands.h"
+#include "growth.h"
 #include "permission.h"
 #include "stats_reader.h"
 
@@ -14,6 +15,7 @@
 struct options {
     pid_t pid;
     enum ljt_stats_format format;
+    bool growth;
     long watch; /* seconds between two readings; 0: one reading */
 };
 
@@ -24,6 +26,8 @@ static int parse(int argc, char **argv, struct options *o)
         const char *value, *word = argv[i];
         if (strcmp(word, "--json") == 0) {
             o->format = LJT_STATS_JSON;
+        } else if (strcmp(word, "--growth") == 0) {
+            o->growth = true;
         } else if (strcmp(word, "--prometheus") == 0) {
             o->format = LJT_STATS_PROMETHEUS;
         } else if ((value = ljt_value_of("--watch", argc, argv, &i)) != NULL) {
@@ -38,6 +42,10 @@ static int parse(int argc, char **argv, struct options *o)
                     word);
             return -EINVAL;
         }
+    }
+    if (o->pid != 0 && o->growth && (o->format != LJT_STATS_TEXT || o->watch != 0)) {
+        fprintf(stderr, "ljtrim: stats: --growth is text, told once\n");
+        return -EINVAL;
     }
     if (o->pid != 0)
         return 0;
@@ -85,11 +93,35 @@ static int print(const struct ljt_stats_reading *r, enum ljt_stats_format format
     return fflush(stdout) == 0 ? LJT_EXIT_OK : LJT_EXIT_FAILED;
 }
 
+static int print_growth(pid_t pid)
+{
+    static char text[sizeof(((struct ljt_growth_page *)0)->text) + 1];
+    static struct ljt_stats_reading r;
+    int error = ljt_growth_read(pid, text, sizeof(text));
+    if (error == 0)
+        return fputs(text, stdout) >= 0 && fflush(stdout) == 0 ? LJT_EXIT_OK : LJT_EXIT_FAILED;
+    if (error == -ENODATA || error == -EOPNOTSUPP) {
+        fprintf(stderr,
+                "ljtrim: process %d has no list of who makes its heaps grow: it must have been started with "
+                "LJTRIM_GROWTH=on, and a heap must have grown since\n",
+                (int)pid);
+        return LJT_EXIT_NO_ARENA;
+    }
+    char buf[512];
+    struct ljt_text t = LJT_TEXT(buf);
+    r.pid = pid;
+    int status = ljt_stats_explain(&t, &r, error);
+    fprintf(stderr, "ljtrim: %s\n", buf);
+    return status;
+}
+
 int ljt_stats_main(int argc, char **argv)
 {
     struct options o;
     if (parse(argc, argv, &o) != 0)
         return LJT_EXIT_USAGE;
+    if (o.growth)
+        return print_growth(o.pid);
     struct ljt_stats_reading *r = malloc(sizeof(*r));
     if (r == NULL)
         return LJT_EXIT_FAILED;

@@ -13,6 +13,7 @@
 #include "object.h"
 #include "permission.h"
 #include "remote.h"
+#include "growth.h"
 #include "stats_page.h"
 
 enum {
@@ -264,6 +265,44 @@ int ljt_stats_read(struct ljt_stats_reading *r, pid_t pid)
     if (error == 0 && r->snapshot.total.value[LJT_STATS_pid] != (uint64_t)ljt_inner_pid(pid))
         error = -ENODATA;
     return error;
+}
+
+int ljt_growth_read(pid_t pid, char *text, size_t room)
+{
+    static struct ljt_growth_page page;
+    uint64_t base = 0, address = 0, after = 1;
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+    if (access(path, F_OK) != 0)
+        return -ESRCH;
+    int error = find_library(pid, &base);
+    if (error == 0)
+        error = find_symbol(pid, base, LJT_GROWTH_PAGE_SYMBOL, &address);
+    if (error == 0 && address == 0)
+        return -EOPNOTSUPP;
+    for (unsigned i = 0; error == 0 && i < TRIES; i++) {
+        error = peek(pid, address, &page, sizeof(page));
+        if (error == 0 && page.magic != LJT_GROWTH_MAGIC)
+            return -EPROTO;
+        if (error == 0 && page.sequence == 0)
+            return -ENODATA;
+        if (error == 0)
+            error = peek(pid, address + offsetof(struct ljt_growth_page, sequence), &after, sizeof(after));
+        if (page.sequence % 2 == 0 && page.sequence == after)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = PAUSE_US * 1000L}, NULL);
+    }
+    if (error == 0 && page.pid != (uint64_t)ljt_inner_pid(pid)) /* its parent's */
+        error = -ENODATA;
+    size_t length = page.length < sizeof(page.text) ? page.length : sizeof(page.text) - 1;
+    if (error != 0)
+        return error;
+    snprintf(text, room, "%.*s", (int)length, page.text);
+    for (char *c = text; *c != '\0'; c++)
+        if (*c != '\n' &&
+            (*c < ' ' || *c > '~')) /* nothing that a process says reaches the terminal as it is */
+            *c = '?';
+    return 0;
 }
 
 int ljt_stats_explain(struct ljt_text *t, const struct ljt_stats_reading *r, int error)

@@ -34,6 +34,12 @@ struct ljt_stats_reading {
  */
 int ljt_stats_read(struct ljt_stats_reading *r, pid_t pid);
 
+/*
+ * The list of who makes heaps grow (preload/growth.h), as text. 0, or -errno as above; -ENODATA: nothing was sampled,
+ * -EOPNOTSUPP: the library has no such list.
+ */
+int ljt_growth_read(pid_t pid, char *text, size_t room);
+
 /* One sentence about such an error, without "ljtrim: " and newline; and the exit status that goes with it. */
 int ljt_stats_explain(struct ljt_text *t, const struct ljt_stats_reading *r, int error);
 

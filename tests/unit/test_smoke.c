@@ -86,11 +86,27 @@ Test(library, needs_libc_alone)
 /* The list of preload/libljtrim.map, no more and no less. */
 Test(library, exports_what_it_interposes_and_its_api)
 {
-    static const char *const wanted[] = {"mmap",        "mmap64",       "munmap",        "mremap",
-                                         "sigaction",   "signal",       "_Fork",         "syscall",
-                                         "epoll_wait",  "epoll_pwait",  "poll",          "ljtrim_version",
-                                         "ljtrim_dump", "ljtrim_stats", "ljtrim_get",    "ljtrim_set",
-                                         "ljtrim_trim", "ljtrim_pause", "ljtrim_resume", "ljtrim_stats_page",
+    static const char *const wanted[] = {"mmap",
+                                         "mmap64",
+                                         "munmap",
+                                         "mremap",
+                                         "sigaction",
+                                         "signal",
+                                         "_Fork",
+                                         "syscall",
+                                         "epoll_wait",
+                                         "epoll_pwait",
+                                         "poll",
+                                         "ljtrim_version",
+                                         "ljtrim_dump",
+                                         "ljtrim_stats",
+                                         "ljtrim_get",
+                                         "ljtrim_set",
+                                         "ljtrim_trim",
+                                         "ljtrim_pause",
+                                         "ljtrim_resume",
+                                         "ljtrim_stats_page",
+                                         "ljtrim_growth_page",
                                          NULL};
     struct object o = object_open(LJT_LIBRARY);
     const ElfW(Shdr) *table = object_section(&o, SHT_DYNSYM);
