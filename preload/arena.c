@@ -268,7 +268,8 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
     struct ljt_module *module = ljt_module_find(pc);
     if (module == NULL && !first)
         return;
-    if (first && (module = ljt_module_resolve(pc)) == NULL)
+    /* The loader is not asked about what can't have changed: it has locks that a fork does not like to see held. */
+    if (first && (module == NULL || !module->pinned) && (module = ljt_module_resolve(pc)) == NULL)
         return;
     bool by_lj_alloc = ljt_symbols_allow(module, pc);
     if (by_lj_alloc) {

@@ -134,6 +134,15 @@ static bool is_same(const struct path *a, const struct path *b)
     return true;
 }
 
+static void name_callers(struct path *p)
+{
+    if (p->c_frames == 0 || !ljt_symbols_enter())
+        return;
+    for (unsigned k = 0; k < p->c_frames; k++)
+        ljt_symbols_callers.name(p->pc[k], p->c[k]);
+    ljt_symbols_leave();
+}
+
 /* Keeps the list sorted. A new path takes the smallest one's place when the list is full, and has to beat it anew. */
 static void count(const struct path *p)
 {
@@ -146,8 +155,7 @@ static void count(const struct path *p)
         else
             i--;
         paths[i] = *p;
-        for (unsigned k = 0; k < p->c_frames; k++)
-            ljt_symbols_callers.name(p->pc[k], paths[i].c[k]);
+        name_callers(&paths[i]);
     } else {
         paths[i].bytes += p->bytes;
         paths[i].samples++;
@@ -166,9 +174,10 @@ static void take_c_frames(struct path *p, const struct sample *s)
     extern const char image_end[] __asm__("_end") __attribute__((visibility("hidden")));
     uintptr_t pc[PCS];
     p->c_frames = 0;
-    if (ljt_symbols_callers.unwind == NULL)
+    if (!ljt_symbols_enter())
         return;
     unsigned n = ljt_symbols_callers.unwind(&s->stack, pc, PCS);
+    ljt_symbols_leave();
     for (unsigned i = 0; i < n && p->c_frames < C_FRAMES; i++)
         if ((pc[i] < (uintptr_t)image_start || pc[i] >= (uintptr_t)image_end) &&
             (pc[i] < s->text_lo || pc[i] >= s->text_hi))
@@ -244,7 +253,10 @@ static void text_path(struct ljt_text *t, const struct path *p)
     }
     for (unsigned i = 0; i < p->c_frames; i++) {
         ljt_text_string(t, i > 0 || p->lua_frames > 0 ? "\n                < " : "");
-        ljt_text_foreign(t, p->c[i], LJT_CALLERS_NAME);
+        if (p->c[i][0] != '\0')
+            ljt_text_foreign(t, p->c[i], LJT_CALLERS_NAME);
+        else
+            ljt_text_hex(t, p->pc[i]);
     }
     if (p->lua_frames == 0 && p->c_frames == 0)
         ljt_text_string(t, "not known");

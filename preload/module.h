@@ -43,7 +43,7 @@ struct ljt_module {
     bool exports_lua;                   /* its dynamic symbols include lua_newstate */
     bool exports_luajit;                /* and luaJIT_setmode */
     bool has_mapped;                    /* a candidate of it was seen. Under the registry lock */
-    bool pinned;
+    _Atomic bool pinned;
     char path[256];                   /* as the loader has it; "" is the executable */
     _Atomic size_t mapped;            /* bytes it has mapped as lj_alloc would: arenas and direct blocks */
     _Atomic unsigned long map_events; /* how often that changed: a segment list older than this is stale */

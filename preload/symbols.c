@@ -207,6 +207,16 @@ const char *ljt_symbols_contradict(struct ljt_module *mod, uintptr_t allocf, uin
     return NULL;
 }
 
+bool ljt_symbols_enter(void)
+{
+    return ljt_symbols_callers.unwind != NULL && ljt_lock_try(&ljt_wiped.symbols);
+}
+
+void ljt_symbols_leave(void)
+{
+    ljt_lock_release(&ljt_wiped.symbols);
+}
+
 /* ---- Fork ---- */
 
 /* Of the thread: two may fork at once, and each gives back what it took itself. */

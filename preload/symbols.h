@@ -44,13 +44,16 @@ static inline bool ljt_symbols_allow(const struct ljt_module *mod, uintptr_t pc)
 
 /*
  * With LJTRIM_GROWTH=on the companion stays open, for these: NULL where there is none. Written once, before an arena is
- * armed. To be called on the reclaimer's thread.
+ * armed. To be called on the reclaimer's thread, between enter (false: not now) and leave: they take the loader's locks,
+ * of which glibc's fork does not free all in the child, where the first exception would then wait for ever.
  */
 struct ljt_symbols_callers {
     ljt_callers_unwind_fn *unwind;
     ljt_callers_name_fn *name;
 };
 extern struct ljt_symbols_callers ljt_symbols_callers;
+bool ljt_symbols_enter(void);
+void ljt_symbols_leave(void);
 
 /* Fork handlers: the loader's lists must not be copied while we are changing them. */
 void ljt_symbols_fork_prepare(void);
