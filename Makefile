@@ -168,6 +168,8 @@ $(eval $(call unit_tests,asan,asan/test-unit,$(SANITIZE) -fsanitize=address,,$$(
 $(eval $(call unit_tests,ubsan,ubsan/test-unit,$(SANITIZE) -fsanitize=undefined,,$$(CRITERION_LIBS)))
 # Criterion's own runner does not start under TSan (Snaipe/Criterion issue 274): a small one stands in for it.
 $(eval $(call unit_tests,tsan,tsan/test-unit,$(SANITIZE) -fsanitize=thread,runner/plain_runner.c,))
+# The same without a sanitizer: where Criterion's runner can't be had (make check-arm64).
+$(eval $(call unit_tests,plain,plain/test-unit,,runner/plain_runner.c,))
 
 # ---- Tests: each target's last line is `N passed, N failed` ----
 
@@ -209,6 +211,10 @@ check-model:  ## check the gate's protocol with spin (the part that CI checks: A
 .PHONY: check-hosts
 check-hosts: all hosts  ## nginx, neovim, DNS servers and other programs with LuaJIT inside (ARGS=NAME)
 	$(Q)BUILD='$(abspath $(BUILD))' scripts/check-hosts $(ARGS)
+
+.PHONY: check-arm64
+check-arm64:  ## cross-build for arm64; unit tests and a LuaJIT under qemu's user mode
+	$(Q)BUILD='$(abspath $(BUILD))' scripts/check-arm64 $(ARGS)
 
 bench: all hosts  ## measure against the plain process and against peers
 	$(call need_program,bench/run)
@@ -263,4 +269,4 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*##* \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@sed -n '3,/^$$/s/^# //p' $(firstword $(MAKEFILE_LIST))
 
--include $(shell find $(BUILD) -name check-hosts -prune -o -name '*.d' -type f -print 2>/dev/null)
+-include $(shell find $(BUILD) -mindepth 1 \( -name check-hosts -o -name arm64 -o -name tree \) -prune -o -name "*.d" -type f -print 2>/dev/null)

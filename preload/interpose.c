@@ -28,6 +28,10 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
+#ifndef MAP_32BIT /* x86 alone has it: LuaJIT without GC64 asks for memory below 2 GB */
+#define MAP_32BIT 0
+#endif
+
 _Static_assert(sizeof(off_t) == 8, "mmap and mmap64 are the same function");
 
 /* ---- Memory ---- */
