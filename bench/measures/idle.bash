@@ -28,7 +28,7 @@ idle_peak light "230 MB dropped and not collected, 1 MB/s allocated since" 1000
 # An event loop that has nothing to do at all can only be helped from inside (LJTRIM_IDLE_GC).
 if grep -q LJTRIM_IDLE_GC docs/OPTIONS.md && wanted silent; then
 	. bench/nginx.bash
-	row silent.rss beside:+2 MB "the same, dropped by an nginx worker that is asked nothing since: RSS after 10 s"
+	row silent.rss beside:+2 MB "dropped by an nginx worker that is asked nothing since (LJTRIM_IDLE_GC=1): RSS after 10 s"
 	start_nginx plain plain 1
 	export LJTRIM_IDLE_GC=1
 	start_nginx preloaded preloaded 1

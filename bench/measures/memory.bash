@@ -69,7 +69,7 @@ memory() {
 
 strings=$(size 3000000 300000) sessions=$(size 1000000 100000)
 memory strings.luajit luajit "strings:$strings" below:25 "openresty issue 1005, luajit"
-memory strings "" "strings:$strings" below:25 "the same, host linked to LuaJIT"
+memory strings "" "strings:$strings" below:25 "openresty issue 1005, host linked to LuaJIT"
 memory sessions-5000 "" "sessions:$sessions:5000" figure "sessions, 1 in 5000 survives"
 memory sessions-100 "" "sessions:$sessions:100" figure "sessions, 1 in 100 survives"
 memory uniform "" "uniform:$(size 1500000 150000):100" figure "objects of one size, 1 in 100 survives"
