@@ -29,6 +29,10 @@ struct api {
     int (*cpcall)(void *L, int (*function)(void *L), void *ud);
     int (*gettop)(void *L);
     void (*settop)(void *L, int index);
+    struct exdata {
+        void *(*get)(void *L);
+        void (*set)(void *L, void *data);
+    } exdata[2]; /* luajit2's own: NULL elsewhere */
 };
 
 static void *symbol(const struct ljt_module *mod, void *handle, const char *name)
@@ -52,6 +56,10 @@ static const struct api *api_of(const struct ljt_module *mod)
             *(void **)&api->cpcall = symbol(mod, handle, "lua_cpcall");
             *(void **)&api->gettop = symbol(mod, handle, "lua_gettop");
             *(void **)&api->settop = symbol(mod, handle, "lua_settop");
+            *(void **)&api->exdata[0].get = symbol(mod, handle, "lua_getexdata");
+            *(void **)&api->exdata[0].set = symbol(mod, handle, "lua_setexdata");
+            *(void **)&api->exdata[1].get = symbol(mod, handle, "lua_getexdata2");
+            *(void **)&api->exdata[1].set = symbol(mod, handle, "lua_setexdata2");
             dlclose(handle);
         }
         if (api->gc == NULL || api->cpcall == NULL || api->gettop == NULL || api->settop == NULL) {
@@ -198,6 +206,25 @@ static struct ljt_arena *find(bool *later)
     return NULL;
 }
 
+/*
+ * lua_cpcall without the thread's extra data. nginx keeps the request there that a thread serves; the main thread may
+ * have one of a request that is long over. Finalizers that ask for it find none, as in nginx's init phase.
+ */
+static int call_bare(const struct api *api, void *L)
+{
+    void *was[2] = {NULL, NULL};
+    for (int i = 0; i < 2; i++)
+        if (api->exdata[i].get != NULL && api->exdata[i].set != NULL) {
+            was[i] = api->exdata[i].get(L);
+            api->exdata[i].set(L, NULL);
+        }
+    int status = api->cpcall(L, protected_step, NULL);
+    for (int i = 0; i < 2; i++)
+        if (api->exdata[i].get != NULL && api->exdata[i].set != NULL)
+            api->exdata[i].set(L, was[i]);
+    return status;
+}
+
 /* One step. True if finalizers may have run in it. */
 static bool step(struct ljt_arena *a)
 {
@@ -217,7 +244,7 @@ static bool step(struct ljt_arena *a)
     step_demand = demand;
     step_ended_cycle = 0;
     int top = step_api->gettop(a->gg);
-    if (step_api->cpcall(a->gg, protected_step, NULL) != 0) {
+    if (call_bare(step_api, a->gg) != 0) {
         step_api->settop(a->gg, top); /* the error's value */
         ljt_log_once(&failed, LJT_LOG_WARN, "a finalizer failed in an idle collection; its error is dropped");
     }

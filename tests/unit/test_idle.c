@@ -3,6 +3,7 @@
  */
 #include "lab.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
@@ -264,4 +265,33 @@ Test(idle, finalizers_end_the_wait_by_eintr_and_may_fail)
     cr_expect(n == -1 && errno == EINTR);
     cr_expect(finalized == 10 && lua_gettop(vm.L) == 1, "%u, %d", finalized, lua_gettop(vm.L));
     cr_expect(lab_said_lines() == 1, "%s", lab_said());
+}
+
+static void *seen = &finalized;
+static void *(*get_exdata)(lua_State *L);
+
+static int see_exdata(lua_State *L)
+{
+    seen = get_exdata(L);
+    return 0;
+}
+
+Test(idle, finalizers_find_no_request_of_nginx)
+{
+    open_vm();
+    void (*set_exdata)(lua_State *, void *);
+    *(void **)&set_exdata = dlsym(RTLD_DEFAULT, "lua_setexdata");
+    *(void **)&get_exdata = dlsym(RTLD_DEFAULT, "lua_getexdata");
+    if (set_exdata == NULL || get_exdata == NULL)
+        cr_skip_test("luajit2 alone has extra data");
+    lua_newuserdata(vm.L, 8);
+    lua_newtable(vm.L);
+    lua_pushcfunction(vm.L, see_exdata);
+    lua_setfield(vm.L, -2, "__gc");
+    lua_setmetatable(vm.L, -2);
+    lua_settop(vm.L, 0);
+    set_exdata(vm.L, &wait);
+    wait_for(-1);
+    cr_expect(seen == NULL, "it was called, and found none");
+    cr_expect(get_exdata(vm.L) == &wait, "the thread's own is as it was");
 }

@@ -170,7 +170,7 @@ Test(nudge, a_busy_vm_is_not_nudged)
     open_vm();
     fill();
     for (int i = 0; i < 5; i++) {
-        for (int n = 0; n < 21000; n++)
+        for (int n = 0; n < 101000; n++)
             ljt_gate_trampoline(arena->slot)(arena->m,
                                              ljt_gate_trampoline(arena->slot)(arena->m, NULL, 0, 32), 32, 0);
         round_after(1000);
@@ -186,7 +186,7 @@ Test(nudge, it_is_withdrawn_when_the_vm_becomes_busy)
     round_after(1000);
     round_after(1000);
     cr_expect(posted());
-    for (int n = 0; n < 21000; n++) /* none of them asks for more */
+    for (int n = 0; n < 101000; n++) /* none of them asks for more */
         block = ljt_gate_trampoline(arena->slot)(arena->m, block, 100, 100);
     round_after(1000);
     cr_expect(!posted() && nudges() == 0);
