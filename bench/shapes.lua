@@ -154,7 +154,7 @@ function shapes.step(survivors, number)
     survivors:get(survivors.last)
     survivors:shrink(survivors.limit)
   else
-    local _ = ("x"):rep(990) .. number
+    shapes.last = ("x"):rep(990) .. number -- kept, else the compiler leaves it out
   end
 end
 

@@ -106,6 +106,13 @@ static bool may_begin(const struct ljt_gc *gc)
     return ljt_gc_rests(gc) && gc->pause <= LJT_USUAL_PAUSE;
 }
 
+static bool is_wanted(struct ljt_nudge *n, const struct ljt_gc *gc, bool given)
+{
+    if (given)
+        return ljt_gc_runs(gc);
+    return may_begin(gc) && ljt_worth_pays(&n->worth, gc, ljt_config.gc_nudge == LJT_GC_NUDGE_ON);
+}
+
 void ljt_nudge_consider(struct ljt_arena *a, uint64_t now)
 {
     struct ljt_nudge *n = &a->nudge;
@@ -123,10 +130,7 @@ void ljt_nudge_consider(struct ljt_arena *a, uint64_t now)
     int is_quiet = quiet(a, now);
     if (is_quiet < 0)
         return;
-    bool wanted =
-        is_quiet &&
-        (given ? ljt_gc_runs(&gc)
-               : (may_begin(&gc) && ljt_worth_pays(&n->worth, &gc, ljt_config.gc_nudge == LJT_GC_NUDGE_ON)));
+    bool wanted = is_quiet && is_wanted(n, &gc, given);
     if (wanted && !n->posted)
         atomic_fetch_or_explicit(want, LJT_WANT_NUDGE, memory_order_release);
     else if (!wanted && n->posted)
@@ -138,7 +142,8 @@ void ljt_nudge_give(struct ljt_arena *a)
 {
     struct ljt_gc gc;
     struct ljt_nudge *n = &a->nudge;
-    if (!ljt_arena_is(a, LJT_ARENA_ARMED) || ljt_control_paused() || !ljt_gc_read(a, &gc))
+    if (!ljt_arena_is(a, LJT_ARENA_ARMED) || ljt_control_paused() || !ljt_gc_read(a, &gc) ||
+        ljt_config.gc_nudge == LJT_GC_NUDGE_OFF) /* since it was posted */
         return;
     bool given = atomic_load_explicit(&n->given, memory_order_relaxed);
     if (given ? !ljt_gc_runs(&gc) : !may_begin(&gc))

@@ -254,6 +254,18 @@ Test(nudge, never_in_a_cycle_that_is_not_its_own)
     cr_expect(ljt_gc_read(arena, &gc) && gc.threshold == threshold && nudges() == 0 && !posted());
 }
 
+Test(nudge, never_once_it_is_turned_off)
+{
+    open_vm();
+    fill();
+    round_after(1000);
+    round_after(1000);
+    cr_assert(posted());
+    ljt_config.gc_nudge = LJT_GC_NUDGE_OFF;
+    allocate_a_little();
+    cr_expect(nudges() == 0 && !posted());
+}
+
 Test(nudge, never_where_the_program_drives_its_collector_by_hand)
 {
     open_vm();
