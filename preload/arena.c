@@ -13,6 +13,7 @@
 #include "signals.h"
 #include "stats.h"
 #include "symbols.h"
+#include "takeover.h"
 #include "thp.h"
 
 struct ljt_arena ljt_arenas[LJT_GATES];
@@ -151,6 +152,7 @@ void ljt_arena_sweep(unsigned slot)
     count_past(&ljt_arenas[slot]);
     ljt_lock_release(&ljt_wiped.registry);
     ljt_shadow_drop(&ljt_arenas[slot].shadow);
+    ljt_takeover_drop(&ljt_arenas[slot]);
     atomic_store_explicit(&ljt_arenas[slot].state, LJT_ARENA_FREE, memory_order_release);
 }
 
@@ -163,6 +165,7 @@ static struct ljt_arena *take_slot(void)
             continue;
         count_past(a);
         ljt_shadow_drop(&a->shadow);
+        ljt_takeover_drop(a);
         memset(&a->work, 0, sizeof(a->work));
         memset(&a->pace, 0, sizeof(a->pace));
         memset(&a->nudge, 0, sizeof(a->nudge));
@@ -200,6 +203,7 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     a->place = (_Atomic(ljt_alloc_fn *) *)vm->place;
     a->gc_total = (const void *)(vm->place + 16);
     a->gc_width = 0;
+    atomic_store_explicit(&a->is_patched, false, memory_order_relaxed);
 
     struct ljt_gate *g = &ljt_gates[a->slot];
     g->allocf = a->allocf;
@@ -262,6 +266,14 @@ static bool in_call(unsigned slot)
     return (atomic_load_explicit(&ljt_gates[slot].busy, memory_order_relaxed) & 1) != 0;
 }
 
+void ljt_arena_grew(struct ljt_arena *a, size_t len)
+{
+    if (a->work.claims > 0 && len <= 2 * LJT_LJ_GRANULARITY)
+        atomic_fetch_add_explicit(&a->stats.crowded, 1, memory_order_relaxed);
+    if (!ljt_reclaim_started())
+        atomic_fetch_or_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_START, memory_order_release);
+}
+
 void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
 {
     bool first = len == LJT_LJ_GRANULARITY;
@@ -293,10 +305,7 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
         if (!ljt_arena_is(a, LJT_ARENA_ARMED) || a->module != module || !in_call(i))
             continue;
         armed = true;
-        if (a->work.claims > 0 && len <= 2 * LJT_LJ_GRANULARITY)
-            atomic_fetch_add_explicit(&a->stats.crowded, 1, memory_order_relaxed);
-        if (!ljt_reclaim_started())
-            atomic_fetch_or_explicit(&ljt_wiped.word[i].want, LJT_WANT_START, memory_order_release);
+        ljt_arena_grew(a, len);
     }
     if (armed)
         ljt_growth_mapped(module, len);
@@ -439,6 +448,7 @@ void ljt_arena_prove(unsigned slot)
     ljt_log_deferred();
     ljt_signals_install();
     ljt_thp_init();
+    ljt_takeover(a);
     atomic_store_explicit(&a->state, LJT_ARENA_ARMED, memory_order_release);
     ljt_arena_consider_start(slot);
 }
@@ -515,12 +525,14 @@ void ljt_arena_close(unsigned slot)
     atomic_store_explicit(&a->state, LJT_ARENA_CLOSING, memory_order_release);
     ljt_lock_release(&ljt_wiped.word[slot].life);
     destroy(a->m, a->module);
+    ljt_takeover_drop(a);
     atomic_store_explicit(&ljt_wiped.word[slot].want, 0, memory_order_release);
     atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
 }
 
 void ljt_arena_lose(struct ljt_arena *a, const char *why)
 {
+    ljt_takeover_end(a);
     atomic_store_explicit(&a->state, LJT_ARENA_LOST, memory_order_release);
     if (a->work.claims == 0)
         ljt_log(LJT_LOG_WARN, "a Lua VM is left alone from now on (%s)", why);

@@ -24,6 +24,7 @@
 #include "idle.h"
 #include "module.h"
 #include "nudge.h"
+#include "patched.h"
 #include "policy.h"
 #include "shadow.h"
 #include "unit.h"
@@ -79,6 +80,10 @@ struct ljt_arena {
     const void *gc_total;           /* g->gc.total, GCSize */
     unsigned gc_width;              /* its size: 8 (GC64), 4; 0 where the proof could not confirm it */
 
+    /* Written by the mutator at the proof, and by whoever gives the arena up. */
+    struct ljt_patched patched; /* of our allocator, if it serves the VM (takeover.h) */
+    _Atomic bool is_patched;    /* read by the reclaimer and the dump */
+
     struct ljt_shadow shadow;
     struct ljt_work work;
     struct ljt_nudge nudge;
@@ -127,6 +132,9 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc);
 void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc);
 void ljt_arena_shrinking(uintptr_t addr, size_t len, uintptr_t pc); /* the end of a mapping goes, by mremap */
 void ljt_arena_remapped(uintptr_t old_addr, size_t old_len, size_t new_len, uintptr_t pc);
+
+/* An armed arena has just mapped so much more, inside a call. */
+void ljt_arena_grew(struct ljt_arena *a, size_t len);
 
 /* The gate's slow path, on the mutator's thread, with busy set. */
 void ljt_arena_prove(unsigned slot);

@@ -16,6 +16,7 @@ struct ljt_config ljt_config;
 static const struct ljt_config_word mode_words[] = {
     {"auto", LJT_MODE_AUTO},
     {"native", LJT_MODE_NATIVE},
+    {"patched", LJT_MODE_PATCHED},
     {"observe", LJT_MODE_OBSERVE},
     {"off", LJT_MODE_OFF},
     {NULL, 0},
@@ -90,11 +91,12 @@ const struct ljt_config_option ljt_config_options[] = {
         .kind = LJT_CONFIG_WORD,
         .words = mode_words,
         .initial = "auto",
-        .allowed = "auto, native, observe or off",
+        .allowed = "auto, native, patched, observe or off",
         .unit = "",
-        .help = "native returns the free pages of LuaJIT's own allocator. observe finds its arenas and "
-                "counts, but touches nothing. off is LJTRIM_ENABLE=0. auto chooses, at present always "
-                "native.",
+        .help = "native returns the free pages of LuaJIT's own allocator. patched serves the VM by an "
+                "allocator of the library's in its place, on the same heap (GC64 only, else as native). "
+                "observe finds arenas and counts, but touches nothing. off is LJTRIM_ENABLE=0. auto "
+                "chooses, at present always native.",
     },
     {
         .name = "LJTRIM_INTERVAL_MS",

@@ -26,6 +26,7 @@ struct ljt_text;
 enum ljt_mode {
     LJT_MODE_AUTO,    /* choose by the host; native is all there is to choose yet */
     LJT_MODE_NATIVE,  /* gate LuaJIT's own allocator and purge its free pages */
+    LJT_MODE_PATCHED, /* the same, with an allocator of ours in place of LuaJIT's */
     LJT_MODE_OBSERVE, /* find the arenas and count, never touch one */
     LJT_MODE_OFF      /* pass everything through */
 };

@@ -38,7 +38,8 @@ enum {
 /* The mutator's own cache line: written at every call. */
 struct ljt_gate {
     _Atomic uint64_t busy; /* odd: a call is in the heap. Written by the mutator, read by the reclaimer */
-    ljt_alloc_fn *allocf;  /* what was there before the gate. Written before the gate is set, then constant */
+    ljt_alloc_fn *allocf;  /* what serves the calls: what was there before the gate; of a patched arena, ours.
+                              Written before the gate is set, and by the mutator or under a hold (takeover.c) */
     void *gg;              /* the VM's GG_State: freed through the gate when the VM closes. Constant too */
     _Atomic(ljt_alloc_fn *) *place; /* &g->allocf */
 } __attribute__((aligned(64)));

@@ -303,7 +303,7 @@ static void insert_free(struct ljt_lj_state *m, uintptr_t at, size_t size)
     struct ljt_lj_chunk *c = (struct ljt_lj_chunk *)at;
     c->head = size | LJT_LJ_PINUSE;
     ljt_lj_chunk_at(c, size)->prev_foot = size;
-    ljt_links_insert(m, c, size, true);
+    ljt_links_insert(m, c, size);
 }
 
 struct ljt_lj_chunk *ljt_heap_claim(struct ljt_lj_state *m, struct ljt_lj_chunk *c, uintptr_t lo,

@@ -85,9 +85,8 @@ static inline void ljt_links_remove(struct ljt_lj_state *m, struct ljt_lj_chunk 
 
 /* ---- In ---- */
 
-/* To the front of its bin, from where chunks are taken; or to the back. */
-static inline void ljt_links_insert_small(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size,
-                                          bool front)
+/* To the front of its bin, from where chunks are taken. */
+static inline void ljt_links_insert_small(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
 {
     unsigned i = ljt_lj_small_index(size);
     struct ljt_lj_chunk *bin = ljt_lj_smallbin(m, i);
@@ -95,16 +94,11 @@ static inline void ljt_links_insert_small(struct ljt_lj_state *m, struct ljt_lj_
         m->smallmap |= (uint32_t)1 << i;
         bin->fd = bin->bk = c;
         c->fd = c->bk = bin;
-    } else if (front) {
+    } else {
         struct ljt_lj_chunk *first = bin->fd;
         bin->fd = first->bk = c;
         c->fd = first;
         c->bk = bin;
-    } else {
-        struct ljt_lj_chunk *last = bin->bk;
-        bin->bk = last->fd = c;
-        c->bk = last;
-        c->fd = bin;
     }
 }
 
@@ -138,10 +132,10 @@ static inline void ljt_links_insert_large(struct ljt_lj_state *m, struct ljt_lj_
     c->parent = NULL;
 }
 
-static inline void ljt_links_insert(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size, bool front)
+static inline void ljt_links_insert(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
 {
     if (size < LJT_LJ_MIN_LARGE)
-        ljt_links_insert_small(m, c, size, front);
+        ljt_links_insert_small(m, c, size);
     else
         ljt_links_insert_large(m, (struct ljt_lj_tree_chunk *)c, size);
 }

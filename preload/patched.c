@@ -25,17 +25,13 @@
 #define MOVES 0
 #endif
 
-/* How many chunks on a list are passed over in search of one below the line. */
-#define PATIENCE 4
+/* What a parked run gives at a time beyond the request, and how many runs are asked. */
+#define PARKED_STEP ((size_t)64 << 10)
+#define PARKED_TRIES 16
 
 static inline struct ljt_patched *patched(const struct ljt_lj_state *m)
 {
-    return (struct ljt_patched *)m->smallbins[1];
-}
-
-static inline bool is_low(const struct ljt_lj_state *m, const void *c)
-{
-    return (uintptr_t)c < ljt_patched_line(m);
+    return (struct ljt_patched *)m->smallbins[0];
 }
 
 /* ---- Chunks ---- */
@@ -66,7 +62,7 @@ static inline struct ljt_lj_chunk *use_first(struct ljt_lj_chunk *c, size_t size
 
 static inline void insert(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
 {
-    ljt_links_insert(m, c, size, is_low(m, c));
+    ljt_links_insert(m, c, size);
 }
 
 /* The remainder of the last split is used next: what is allocated together lies together. */
@@ -117,7 +113,7 @@ static inline void *carve_top(struct ljt_lj_state *m, size_t n)
 static void tell(const struct ljt_lj_state *m, ptrdiff_t bytes)
 {
     struct ljt_patched *p = patched(m);
-    if (p != NULL && p->mapped != NULL)
+    if (p->mapped != NULL)
         p->mapped(p, bytes);
 }
 
@@ -257,11 +253,15 @@ static size_t round_up(size_t n, size_t unit)
     return (n + unit - 1) / unit * unit;
 }
 
-/* Nothing that is free fits. A large request gets a mapping of its own, any other a new top. */
+static void *take_parked(struct ljt_lj_state *m, size_t n);
+
+/* Nothing that is free fits. A large request gets a mapping of its own; any other what is parked, or a new top. */
 static __attribute__((noinline)) void *grow(struct ljt_lj_state *m, size_t n)
 {
     void *mem;
     if (n >= LJT_LJ_MMAP_THRESHOLD && (mem = map_direct(m, n)) != NULL)
+        return mem;
+    if ((mem = take_parked(m, n)) != NULL)
         return mem;
     size_t least = round_up(n + LJT_LJ_TOP_FOOT + LJT_LJ_ALIGN, SEGMENT_MIN);
     size_t size = round_up(footprint(m) / SEGMENT_SHARE, SEGMENT_MIN);
@@ -317,7 +317,6 @@ static struct ljt_lj_tree_chunk *best_fit(const struct ljt_lj_state *m, size_t n
     return best;
 }
 
-/* Of equal chunks the one that does not stand in the tree costs less to take out. */
 static struct ljt_lj_chunk *take_large(struct ljt_lj_state *m, struct ljt_lj_tree_chunk *c)
 {
     ljt_links_remove_large(m, c);
@@ -436,6 +435,90 @@ static inline void release(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
         insert(m, c, size);
 }
 
+/* ---- Parking ---- */
+
+static size_t whole_pages(uintptr_t at, size_t size)
+{
+    uintptr_t lo, hi;
+    ljt_lj_free_pages(at, size, ljt_page_size, &lo, &hi);
+    return (hi - lo) >> ljt_page_shift;
+}
+
+/* Its only writer is whoever is in the heap. */
+static void count_parked(struct ljt_patched *p, size_t more)
+{
+    size_t pages = atomic_load_explicit(&p->parked_pages, memory_order_relaxed);
+    atomic_store_explicit(&p->parked_pages, pages + more, memory_order_relaxed);
+}
+
+bool ljt_patched_park(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
+{
+    struct ljt_patched *p = patched(m);
+    size_t pages = whole_pages((uintptr_t)c, ljt_lj_chunk_size(c));
+    if (p->runs == p->room || pages < LJT_PARKED_PAGES)
+        return false;
+    p->run[p->runs++] = c;
+    count_parked(p, pages);
+    return true;
+}
+
+static void unpark(struct ljt_lj_state *m, unsigned i)
+{
+    struct ljt_patched *p = patched(m);
+    struct ljt_lj_chunk *c = p->run[i];
+    count_parked(p, -whole_pages((uintptr_t)c, ljt_lj_chunk_size(c)));
+    p->run[i] = p->run[--p->runs];
+    release(m, c);
+}
+
+bool ljt_patched_join(struct ljt_lj_state *m, unsigned i)
+{
+    const struct ljt_lj_chunk *c = patched(m)->run[i];
+    size_t size = ljt_lj_chunk_size(c);
+    const struct ljt_lj_chunk *next = ljt_lj_chunk_at(c, size);
+    size_t before = ljt_lj_chunk_pinuse(c) ? 0 : c->prev_foot;
+    size_t behind = ljt_lj_chunk_cinuse(next) ? 0 : ljt_lj_chunk_size(next);
+    if (whole_pages((uintptr_t)c - before, before + size + behind) <= whole_pages((uintptr_t)c, size))
+        return false;
+    unpark(m, i);
+    return true;
+}
+
+/*
+ * The runs that were parked last are the smallest, since a look goes from large to small: the large ones stay whole.
+ * Of a run only the low end is taken; the header of what remains lies where the VM will write anyway.
+ *
+ *     run      | 64 | page | page | page | page | page |
+ *     taken    | free ........... |
+ *     run                      | 64 | page | page |
+ */
+static void *take_parked(struct ljt_lj_state *m, size_t n)
+{
+    struct ljt_patched *p = patched(m);
+    unsigned i = p->runs, tries = 0;
+    size_t size;
+    do {
+        if (i == 0 || tries++ == PARKED_TRIES)
+            return NULL;
+        size = ljt_lj_chunk_size(p->run[--i]);
+    } while (size < n + LJT_LJ_MIN_CHUNK);
+    struct ljt_lj_chunk *c = p->run[i];
+    size_t part = ljt_page_up((uintptr_t)c + n + PARKED_STEP) - LJT_LJ_TREE_CHUNK - (uintptr_t)c;
+    size_t rest = part < size ? size - part : 0;
+    size_t pages = whole_pages((uintptr_t)c, size);
+    if (rest >= LJT_LJ_TREE_CHUNK + LJT_PARKED_PAGES * ljt_page_size) {
+        struct ljt_lj_chunk *r = ljt_lj_chunk_at(c, part);
+        c->head = part | (c->head & LJT_LJ_PINUSE) | LJT_LJ_CINUSE;
+        r->head = rest | LJT_LJ_PINUSE | LJT_LJ_CINUSE;
+        p->run[i] = r;
+        count_parked(p, whole_pages((uintptr_t)r, rest) - pages);
+        release(m, c);
+    } else {
+        unpark(m, i);
+    }
+    return n < LJT_LJ_MIN_LARGE ? split_for_small(m, n, ljt_lj_small_index(n)) : allocate_large(m, n);
+}
+
 /* ---- Resizing ---- */
 
 /* A chunk in use of `size` bytes keeps n of them; the end is freed if it makes a chunk. */
@@ -522,15 +605,16 @@ void *ljt_patched_alloc(void *ud, void *ptr, size_t osize, size_t nsize)
 
 void ljt_patched_enter(struct ljt_lj_state *m, struct ljt_patched *p)
 {
-    m->smallbins[1] = (struct ljt_lj_chunk *)p;
-    ljt_patched_draw_line(m, LJT_PATCHED_NO_LINE);
+    p->magic = LJT_PATCHED_MAGIC;
+    m->smallbins[0] = (struct ljt_lj_chunk *)p;
 }
 
 void ljt_patched_leave(struct ljt_lj_state *m)
 {
-    m->smallbins[0] = m->smallbins[1] = NULL;
-    m->trim_check = LJT_LJ_TRIM_THRESHOLD;
-    m->release_checks = LJT_LJ_MAX_RELEASE_CHECK_RATE;
+    struct ljt_patched *p = patched(m);
+    while (p->runs > 0)
+        unpark(m, p->runs - 1);
+    m->smallbins[0] = NULL;
 }
 
 struct ljt_lj_state *ljt_patched_create(struct ljt_patched *p)
@@ -550,7 +634,8 @@ struct ljt_lj_state *ljt_patched_create(struct ljt_patched *p)
     m->topsize = SEGMENT_MIN - LJT_LJ_STATE_CHUNK - LJT_LJ_TOP_FOOT;
     m->top->head = m->topsize | LJT_LJ_PINUSE;
     ljt_lj_chunk_next(m->top)->head = LJT_LJ_TOP_FOOT;
-    ljt_patched_leave(m); /* its other fields as lj_alloc would have them */
+    m->trim_check = LJT_LJ_TRIM_THRESHOLD; /* we look at neither, but lj_alloc would */
+    m->release_checks = LJT_LJ_MAX_RELEASE_CHECK_RATE;
     ljt_patched_enter(m, p);
     tell(m, (ptrdiff_t)SEGMENT_MIN);
     return m;
@@ -564,8 +649,9 @@ void ljt_patched_destroy(struct ljt_lj_state *m)
         void *base = (void *)s->base; /* the record lies in what goes */
         size_t size = s->size;
         s = s->next;
-        if (ljt_kernel.munmap(base, size) == 0 && p != NULL && p->mapped != NULL)
+        if (ljt_kernel.munmap(base, size) == 0 && p->mapped != NULL)
             p->mapped(p, -(ptrdiff_t)size);
     }
+    p->runs = 0;
     errno = saved;
 }

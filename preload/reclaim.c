@@ -21,6 +21,7 @@
 #include "purge.h"
 #include "sandbox.h"
 #include "stats.h"
+#include "takeover.h"
 #include "thp.h"
 
 #define MS ((uint64_t)1000000)
@@ -328,7 +329,7 @@ static void end_look(struct ljt_arena *a)
     uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
     /* The heap was the same in the look before and nothing was left to claim: what is left now stays. */
     bool same = p->look_started == seq && (p->look_seq == seq || a->work.at_sight);
-    p->settled = same && p->claimed_in_look == 0 && p->policy.quiet;
+    p->settled = same && p->claimed_in_look == 0 && !a->work.joined && p->policy.quiet;
     bool silent = p->look_started == seq;
     if (silent || !p->stuck_exact || a->stats.live < p->stuck_live / 2) { /* or out of date */
         p->stuck = (int64_t)a->stats.resident - (int64_t)a->stats.live;
@@ -427,6 +428,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         if (may_purge)
             ljt_thp_advise(a);
         ljt_work_begin_look(&a->work, a->stats.mapped, may_purge && p->limit > 0, at_sight);
+        ljt_takeover_before_look(a);
         p->claimed_in_look = 0;
         p->stage = STAGE_LOOK;
         return true;

@@ -88,6 +88,9 @@ static void gather_arena(struct ljt_stats_row *row, const struct ljt_arena *a)
     row->value[LJT_STATS_address] = (uintptr_t)a->m;
     row->value[LJT_STATS_gc_bits] = 8 * (uint64_t)a->gc_width;
     row->value[LJT_STATS_wrapped] = atomic_load_explicit(&a->pace.wrapped, memory_order_relaxed);
+    row->value[LJT_STATS_patched] = atomic_load_explicit(&a->is_patched, memory_order_relaxed);
+    row->value[LJT_STATS_parked] =
+        (uint64_t)atomic_load_explicit(&a->patched.parked_pages, memory_order_relaxed) << ljt_page_shift;
     row->value[LJT_STATS_live] = glance(&a->stats, offsetof(struct ljt_arena_stats, live));
     row->value[LJT_STATS_purgeable] = glance(&a->stats, offsetof(struct ljt_arena_stats, purgeable));
     derive(row);

@@ -32,6 +32,8 @@
     X(address, ARENA, ADDRESS, COMPUTED, NULL, NULL, "Where the allocator's state lies.") \
     X(gc_bits, ARENA, COUNT, COMPUTED, NULL, NULL, "Width of the VM's own counter of live bytes.") \
     X(wrapped, ARENA, FLAG, COMPUTED, NULL, NULL, "The program put its own function before ours.") \
+    X(patched, ARENA, FLAG, COMPUTED, NULL, NULL, "The library's allocator serves the VM.") \
+    X(parked, ARENA, BYTES, COMPUTED, NULL, NULL, "Of what is purgeable, what the library's allocator keeps out of the VM's sight.") \
     X(segments, TOTAL | ARENA, COUNT, AT(segments), NULL, "segments", "Segments of Lua heaps.") \
     \
     X(mapped, TOTAL | ARENA, BYTES, AT(mapped), "  mapped   ", "mapped_bytes", "Address space of the segments of Lua heaps.") \

@@ -15,7 +15,12 @@ static bool has(unsigned field, unsigned scope)
 
 static const char *mode_word(uint64_t mode)
 {
-    return mode == LJT_MODE_OBSERVE ? "observe" : mode == LJT_MODE_OFF ? "off" : "native";
+    switch (mode) {
+    case LJT_MODE_OBSERVE: return "observe";
+    case LJT_MODE_OFF: return "off";
+    case LJT_MODE_PATCHED: return "patched";
+    default: return "native";
+    }
 }
 
 /* A number of billionths in decimal, without zeros at its end: 1.5, 0.000001023, 3. */
@@ -42,6 +47,7 @@ static const char *mode_text(uint64_t mode)
     switch (mode) {
     case LJT_MODE_OBSERVE: return "observe (LJTRIM_MODE)";
     case LJT_MODE_NATIVE: return "native (LJTRIM_MODE)";
+    case LJT_MODE_PATCHED: return "patched (LJTRIM_MODE)";
     default: return "native (auto: lj_alloc was recognised)";
     }
 }
@@ -84,6 +90,11 @@ static void text_arena(struct ljt_text *t, const struct ljt_stats_row *row)
     ljt_text_unsigned(t, v[LJT_STATS_segments]);
     ljt_text_string(t, " segments, gc ");
     ljt_text_string(t, v[LJT_STATS_gc_bits] == 64 ? "64" : v[LJT_STATS_gc_bits] == 32 ? "32" : "unknown");
+    if (v[LJT_STATS_patched]) {
+        ljt_text_string(t, ", patched, ");
+        ljt_text_bytes(t, v[LJT_STATS_parked]);
+        ljt_text_string(t, " parked");
+    }
     ljt_text_string(t, v[LJT_STATS_wrapped] ? ", allocf wrapped by the program\n" : "\n");
     text_row(t, row, LJT_STATS_ARENA);
 }

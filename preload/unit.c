@@ -34,6 +34,7 @@ void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool
     w->ring_size = 0;
     w->giant = 0;
     w->purgeable = 0;
+    w->joined = false;
 }
 
 /* ---- Segments ---- */
@@ -56,10 +57,25 @@ static bool ledger_full(const struct ljt_work *w)
     return w->claims == LJT_LEDGER || w->claimed_bytes >= w->claim_bytes;
 }
 
+static bool is_patched(const struct ljt_arena *a)
+{
+    return atomic_load_explicit(&a->is_patched, memory_order_relaxed);
+}
+
+/*
+ * What is to be parked is claimed without the pieces at its ends that share a page with others: those are the VM's
+ * to fill.
+ */
 static void claim(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t from, uintptr_t to, uintptr_t lo,
                   uintptr_t hi)
 {
     struct ljt_work *w = &a->work;
+    if (is_patched(a) && hi - lo >= (size_t)LJT_PARKED_PAGES << ljt_page_shift) {
+        if (from == (uintptr_t)c && lo - from >= 2 * LJT_LJ_TREE_CHUNK)
+            from = lo - LJT_LJ_TREE_CHUNK;
+        if (to - hi >= LJT_LJ_MIN_CHUNK)
+            to = hi;
+    }
     struct ljt_claim *entry = &w->ledger[w->claims++];
     entry->chunk = ljt_heap_claim(a->m, c, from, to);
     entry->lo = lo;
@@ -171,7 +187,8 @@ static void look_at_trees(struct ljt_arena *a, struct allowance *left)
         struct ljt_lj_tree_chunk *c = ljt_heap_largest(a->m, w->cursor);
         size_t size = c == NULL ? 0 : ljt_lj_head_size(c->head);
         if (size < smallest) {
-            w->look_done = true;
+            w->phase = LJT_LOOK_PARKED;
+            w->parked = is_patched(a) ? a->patched.runs : 0;
             return;
         }
         if (size != w->ring_size) {
@@ -196,6 +213,20 @@ static void look_at_trees(struct ljt_arena *a, struct allowance *left)
     } while (!spent(left) && !ledger_full(w));
 }
 
+/* Runs that can become larger, from the last to the first; the VM may have taken some meanwhile. */
+static void look_at_parked(struct ljt_arena *a, struct allowance *left)
+{
+    struct ljt_work *w = &a->work;
+    if (w->parked > 0 && w->parked > a->patched.runs)
+        w->parked = a->patched.runs;
+    while (w->may_claim && w->parked > 0) {
+        if (spent(left))
+            return;
+        w->joined |= ljt_patched_join(a->m, --w->parked);
+    }
+    w->look_done = true;
+}
+
 static void look(struct ljt_arena *a, struct allowance *left)
 {
     struct ljt_work *w = &a->work;
@@ -212,17 +243,31 @@ static void look(struct ljt_arena *a, struct allowance *left)
                 return;
         w->phase = LJT_LOOK_TREES;
     }
-    look_at_trees(a, left);
+    if (w->phase == LJT_LOOK_TREES)
+        look_at_trees(a, left);
+    if (w->phase == LJT_LOOK_PARKED)
+        look_at_parked(a, left);
 }
 
 /* ---- Hand-back ---- */
+
+/* Whatever was claimed and is not resident any more; a page that was too young to be purged must be seen again. */
+static bool park(struct ljt_arena *a, const struct ljt_claim *claim)
+{
+    uintptr_t page;
+    return is_patched(a) &&
+           !ljt_shadow_first(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT), 0, claim->lo, claim->hi,
+                             &page) &&
+           ljt_patched_park(a->m, claim->chunk);
+}
 
 static void hand_back(struct ljt_arena *a, struct allowance *left)
 {
     struct ljt_work *w = &a->work;
     while (w->claims > 0) {
-        struct ljt_lj_chunk *c = w->ledger[--w->claims].chunk;
-        ljt_heap_hand_back(a->m, a->allocf, c);
+        struct ljt_claim *claim = &w->ledger[--w->claims];
+        if (left == NULL || !park(a, claim))
+            ljt_heap_hand_back(a->m, ljt_gates[a->slot].allocf, claim->chunk);
         if (left != NULL && spent(left))
             break;
     }

@@ -47,12 +47,14 @@ struct ljt_work {
     size_t claim_bytes; /* most that may be claimed at a time */
 
     /* Where the look is. */
-    enum { LJT_LOOK_TOP, LJT_LOOK_DV, LJT_LOOK_TREES } phase;
+    enum { LJT_LOOK_TOP, LJT_LOOK_DV, LJT_LOOK_TREES, LJT_LOOK_PARKED } phase;
     size_t cursor;                        /* chunks above this size have been visited */
     size_t ring_size, ring_visits;        /* the ring of equal sizes under way */
     struct ljt_lj_tree_chunk *ring_first; /* and the first of its chunks that was passed over */
     uintptr_t giant, giant_below;         /* the chunk that is being sliced, and where its next slice ends */
-    size_t purgeable;                     /* pages marked FREE in this look */
+    size_t purgeable;                     /* pages marked FREE in this look, or parked before it */
+    unsigned parked; /* runs that have not been asked yet whether they join (patched.h) */
+    bool joined;     /* one has: there is more to claim in the next look */
 
     unsigned claims;
     size_t claimed_bytes;

@@ -1,4 +1,5 @@
 #include "arena_state.h"
+#include "patched.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -43,6 +44,33 @@ static bool in_vmas(const struct ljt_vmas *v, uintptr_t start, size_t size)
     return false;
 }
 
+static int compare(const void *a, const void *b)
+{
+    uintptr_t x = *(const uintptr_t *)a, y = *(const uintptr_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* What cannot be read, or is of another version of the library, is not there: its chunks count as in use. */
+static void read_parked(struct ljt_arena_state *a, const struct ljt_remote *r)
+{
+    enum { MOST = 1 << 20 };
+    struct ljt_patched p;
+    uintptr_t at = (uintptr_t)a->state.smallbins[0];
+    if (at == 0 || ljt_remote_read(r, at, &p, sizeof(p)) != 0 || p.magic != LJT_PATCHED_MAGIC ||
+        p.runs == 0 || p.runs > MOST || (a->parked = malloc(p.runs * sizeof(*a->parked))) == NULL)
+        return;
+    if (ljt_remote_read(r, (uintptr_t)p.run, a->parked, p.runs * sizeof(*a->parked)) != 0)
+        return;
+    a->parked_count = p.runs;
+    qsort(a->parked, p.runs, sizeof(*a->parked), compare);
+}
+
+bool ljt_arena_state_is_parked(const struct ljt_arena_state *a, uintptr_t chunk)
+{
+    return a->parked_count != 0 &&
+           bsearch(&chunk, a->parked, a->parked_count, sizeof(*a->parked), compare) != NULL;
+}
+
 int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, uintptr_t address)
 {
     size_t head;
@@ -62,8 +90,10 @@ int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, 
         int error = add_record(a, record, s);
         if (error != 0)
             return error;
-        if (s.next == NULL)
+        if (s.next == NULL) {
+            read_parked(a, r);
             return has_state && has_top && (top & 7) == 0 ? 0 : -EAGAIN;
+        }
         record = (uintptr_t)s.next;
         if ((record & 7) != 0 || ljt_remote_read(r, record, &s, sizeof(s)) != 0)
             return -ENOENT;
@@ -74,6 +104,7 @@ void ljt_arena_state_free(struct ljt_arena_state *a)
 {
     free(a->records);
     free(a->segments);
+    free(a->parked);
 }
 
 /*

@@ -291,7 +291,7 @@ static bool walk_segment(struct walk *k, struct segment *s)
             }
             continue;
         }
-        if (ljt_lj_head_cinuse(head))
+        if (ljt_lj_head_cinuse(head) && !ljt_arena_state_is_parked(&k->arena, at.c))
             count_live(k, at.c, ljt_lj_head_size(head));
         else
             count_free(k, at.c, ljt_lj_head_size(head));

@@ -578,9 +578,9 @@ Test(log, keeps_complaints_until_they_are_asked_for)
     cr_expect_str_empty(caught());
     ljt_log_deferred();
     ljt_log_deferred();
-    cr_expect_str_eq(caught(),
-                     "ljtrim: LJTRIM_MODE=x is not allowed (auto, native, observe or off); using auto\n"
-                     "ljtrim: LJTRIM_FOO is not a variable of this version; ignoring it\n");
+    cr_expect_str_eq(
+        caught(), "ljtrim: LJTRIM_MODE=x is not allowed (auto, native, patched, observe or off); using auto\n"
+                  "ljtrim: LJTRIM_FOO is not a variable of this version; ignoring it\n");
 }
 
 Test(log, has_nothing_to_say_where_nobody_complained)

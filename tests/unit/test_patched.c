@@ -17,8 +17,12 @@ TestSuite(patched, .init = lab_init, .timeout = 300);
 
 /* ---- A heap, and what it has told ---- */
 
-static struct ljt_patched patched;
+enum { ROOM = 500 };
+
+static struct ljt_lj_chunk *run[ROOM];
+static struct ljt_patched patched = {.run = run, .room = ROOM};
 static ptrdiff_t mapped;
+static size_t parked, joined;
 
 static void count(struct ljt_patched *p, ptrdiff_t bytes)
 {
@@ -255,6 +259,101 @@ Test(patched, segment_is_added_whatever_the_old_top_has_left)
     }
 }
 
+/* ---- Parking ---- */
+
+/* A free chunk of so many whole pages between two blocks, its ends in pages that are shared; parked. */
+static struct ljt_lj_chunk *park_pages(struct ljt_lj_state *m, size_t pages, void **left, void **right)
+{
+    *left = get(m, 1000);
+    char *mem = get(m, (pages + 1) << ljt_page_shift);
+    *right = get(m, 1000);
+    drop(m, mem);
+    uintptr_t lo, hi;
+    struct ljt_lj_chunk *c = lab_chunk(mem);
+    cr_assert(ljt_lj_free_pages((uintptr_t)c, ljt_lj_chunk_size(c), ljt_page_size, &lo, &hi));
+    c = ljt_heap_claim(m, c, lo - (uintptr_t)c >= 128 ? lo - 64 : (uintptr_t)c, hi);
+    cr_assert(ljt_patched_park(m, c));
+    return c;
+}
+
+Test(patched, what_is_parked_is_used_before_the_kernel_is_asked)
+{
+    struct ljt_lj_state *m = open_heap();
+    void *left, *right;
+    struct ljt_lj_chunk *c = park_pages(m, 15, &left, &right);
+    uintptr_t end = (uintptr_t)c + ljt_lj_chunk_size(c);
+    prove(m);
+    ptrdiff_t before = mapped;
+    bool used = false;
+    while (mapped == before) {
+        uintptr_t mem = (uintptr_t)get(m, 500);
+        used |= mem > (uintptr_t)c + ljt_page_size && mem < end;
+        prove(m);
+    }
+    cr_expect(used);
+    cr_expect_eq(patched.runs, 0);
+    cr_expect_eq(patched.parked_pages, 0);
+}
+
+Test(patched, large_run_is_taken_from_its_low_end_bit_by_bit)
+{
+    struct ljt_lj_state *m = open_heap();
+    while (mapped < (ptrdiff_t)(8 * MIB))
+        get(m, 60 * KIB);
+    void *block[60], *mem;
+    for (unsigned i = 0; i < 60; i++)
+        block[i] = get(m, 60 * KIB);
+    for (unsigned i = 0; i < 60; i++)
+        drop(m, block[i]);
+    struct ljt_lj_chunk *c = (struct ljt_lj_chunk *)ljt_heap_largest(m, SIZE_MAX & ~(size_t)7);
+    size_t size = ljt_lj_chunk_size(c);
+    cr_assert_gt(size, 300 * KIB);
+    c = ljt_heap_claim(m, c, (uintptr_t)c, (uintptr_t)c + size);
+    cr_assert(ljt_patched_park(m, c));
+    size_t pages = patched.parked_pages;
+    uintptr_t lowest = (uintptr_t)c;
+    do {
+        mem = get(m, 100);
+    } while (patched.parked_pages == pages);
+    prove(m);
+    cr_expect_eq(patched.runs, 1);
+    cr_expect((uintptr_t)patched.run[0] > lowest && (uintptr_t)patched.run[0] <= lowest + 80 * KIB);
+    cr_expect_eq(((uintptr_t)patched.run[0] + 64) % ljt_page_size, 0, "the pages that remain hold nothing");
+    (void)mem;
+}
+
+Test(patched, run_joins_a_neighbour_when_that_frees_another_page)
+{
+    struct ljt_lj_state *m = open_heap();
+    void *left, *right;
+    park_pages(m, 8, &left, &right);
+    cr_expect_not(ljt_patched_join(m, 0), "the pieces beside it make no page");
+    drop(m, left);
+    drop(m, right);
+    for (unsigned i = 0; i < 10; i++)
+        get(m, 16);
+    bool joins = ljt_patched_join(m, 0);
+    prove(m);
+    cr_expect(joins);
+    cr_expect_eq(patched.runs, 0);
+}
+
+Test(patched, run_that_is_too_small_or_one_too_many_is_not_parked)
+{
+    struct ljt_lj_state *m = open_heap();
+    struct ljt_lj_chunk *c = lab_chunk(get(m, 3000));
+    cr_expect_not(ljt_patched_park(m, c));
+    c = lab_chunk(get(m, 30000));
+    patched.room = 0;
+    cr_expect_not(ljt_patched_park(m, c));
+    patched.room = 1;
+    cr_expect(ljt_patched_park(m, c));
+    c = lab_chunk(get(m, 30000));
+    cr_expect_not(ljt_patched_park(m, c));
+    ljt_patched_leave(m);
+    prove(m);
+}
+
 /* ---- At random, and by turns with LuaJIT's own ---- */
 
 enum { BLOCKS = 3000 };
@@ -311,27 +410,72 @@ static void step(struct ljt_lj_state *m, ljt_alloc_fn *allocf, unsigned blocks)
     }
 }
 
+static size_t parked_pages(void)
+{
+    size_t pages = 0;
+    for (unsigned i = 0; i < patched.runs; i++) {
+        uintptr_t lo, hi;
+        struct ljt_lj_chunk *c = patched.run[i];
+        cr_assert(ljt_lj_chunk_cinuse(c));
+        ljt_lj_free_pages((uintptr_t)c, ljt_lj_chunk_size(c), ljt_page_size, &lo, &hi);
+        pages += (hi - lo) >> ljt_page_shift;
+    }
+    return pages;
+}
+
 static void finish(struct ljt_lj_state *m)
 {
+    cr_expect(parked > 20 && joined > 5, "%zu parked, %zu joined", parked, joined);
+    cr_expect_eq(parked_pages(), patched.parked_pages);
     for (unsigned i = 0; i < BLOCKS; i++) {
         if (block[i].mem == NULL)
             continue;
         check(i, block[i].size);
         drop(m, block[i].mem);
     }
+    ljt_patched_leave(m);
+    cr_expect_eq(patched.parked_pages, 0);
     struct ljt_heap_census census = prove(m);
     size_t records = (census.segments - 1) * LJT_LJ_SEGMENT_CHUNK;
     cr_expect_eq(census.live, LJT_LJ_STATE_CHUNK + records, "%zu bytes are lost", census.live);
 }
 
-/* Somewhere in the arena, or nowhere. */
-static void draw_any_line(struct ljt_lj_state *m)
+/* As a look does: a free chunk is claimed, whole or without its ends, its pages are lost, and it is parked. */
+static void park_something(struct ljt_lj_state *m)
 {
-    const struct ljt_lj_segment *s = &m->seg;
-    for (uint64_t i = lab_below(8); i > 0 && s->next != NULL; i--)
-        s = s->next;
-    uintptr_t line = lab_below(4) == 0 ? LJT_PATCHED_NO_LINE : s->base + lab_below(s->size);
-    ljt_patched_draw_line(m, line);
+    size_t limit = lab_below(2) == 0 ? SIZE_MAX & ~(size_t)7 : (size_t)4096 << lab_below(8);
+    struct ljt_lj_chunk *c = lab_below(4) == 0 ? m->dv : (struct ljt_lj_chunk *)ljt_heap_largest(m, limit);
+    uintptr_t lo, hi;
+    if (c == NULL || !ljt_lj_free_pages((uintptr_t)c, ljt_lj_chunk_size(c), ljt_page_size, &lo, &hi))
+        return;
+    uintptr_t from = (uintptr_t)c, to = from + ljt_lj_chunk_size(c);
+    if (lab_below(4) != 0 && lo - from >= 128)
+        from = lo - 64;
+    if (lab_below(4) != 0 && to - hi >= 32)
+        to = hi;
+    struct ljt_lj_chunk *claim = ljt_heap_claim(m, c, from, to);
+    if (hi - lo < 1 * MIB)
+        memset((void *)lo, 0xa5, hi - lo);
+    if (!ljt_patched_park(m, claim))
+        ljt_heap_hand_back(m, ljt_patched_alloc, claim);
+    else
+        parked++;
+}
+
+static void join_something(struct ljt_lj_state *m)
+{
+    if (patched.runs > 0)
+        joined += ljt_patched_join(m, (unsigned)lab_below(patched.runs));
+}
+
+static void maintain(struct ljt_lj_state *m)
+{
+    if (lab_below(20) != 0)
+        return;
+    if (lab_below(3) == 0)
+        join_something(m);
+    else
+        park_something(m);
 }
 
 Test(patched, heap_is_sound_after_every_step)
@@ -341,8 +485,7 @@ Test(patched, heap_is_sound_after_every_step)
     size_t ops = lab_count("TEST_OPS", 20000);
     for (size_t op = 0; op < ops; op++) {
         step(m, ljt_patched_alloc, 200);
-        if (lab_below(100) == 0)
-            draw_any_line(m);
+        maintain(m);
         prove(m);
     }
     finish(m);
@@ -355,8 +498,7 @@ Test(patched, blocks_survive_a_long_run)
     size_t ops = lab_count("TEST_OPS", 2000000), every = lab_count("TEST_PROVE", 5000 * LAB_SLOWNESS);
     for (size_t op = 0; op < ops; op++) {
         step(m, ljt_patched_alloc, op / 200000 % 2 == 0 ? BLOCKS : BLOCKS / 10);
-        if (lab_below(1000) == 0)
-            draw_any_line(m);
+        maintain(m);
         if (op % every == 0)
             prove(m);
     }
@@ -373,15 +515,16 @@ Test(patched, lj_alloc_and_ours_take_turns_on_one_heap)
     size_t ops = lab_count("TEST_OPS", 1000000), every = lab_count("TEST_PROVE", 5000 * LAB_SLOWNESS);
     for (size_t op = 0; op < ops; op++) {
         step(m, lab_below(2) == 0 ? ljt_patched_alloc : vm.allocf, BLOCKS);
-        if (lab_below(1000) == 0)
-            draw_any_line(m);
+        maintain(m);
         if (op % every == 0)
             prove(m);
     }
     for (unsigned i = 0; i < BLOCKS; i++)
         if (block[i].mem != NULL)
             vm.allocf(m, block[i].mem, block[i].size, 0);
+    cr_expect(parked > 20 && joined > 5, "%zu parked, %zu joined", parked, joined);
     prove(m);
     ljt_patched_leave(m);
+    prove(m);
     lua_close(vm.L);
 }

@@ -1,0 +1,79 @@
+# LJTRIM_MODE=patched: the library's own allocator serves the VM. With TEST_MODE=patched all other groups run that
+# way, too; here is what must not be missing from a normal run.
+
+export LJTRIM_MODE=patched
+WRONG_NOWHERE=("${EAGER[@]}" LJTRIM_DEBUG=poison,verify)
+
+# As in correctness.sh, on a statically linked LuaJIT where there is one.
+test_same_answers_poisoned_and_verified() {
+	need_library
+	"$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >plain.out
+	run_host "${WRONG_NOWHERE[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >loaded.out
+	cmp plain.out loaded.out || fail "different: $(diff plain.out loaded.out | head -n 2)"
+}
+
+test_200_states_on_8_threads() { run_host "${EAGER[@]}" "$(host many_states)" 200 8 300; }
+test_c_objects_poisoned_and_verified() { need_library && run_host "${WRONG_NOWHERE[@]}" "$(host many_states)" 8 4 200; }
+test_closed_in_the_middle_of_a_purge() { run_host "${EAGER[@]}" "$(host close_states)" 800; }
+test_fork() { run_host "${EAGER[@]}" "$(host fork_churn)" fork 10; }
+test_fork_with_threads_beside() { run_host "${EAGER[@]}" "$(host fork_churn)" threads 5; }
+
+# Whoever sets LuaJIT's function back has a heap that it can go on with.
+plays() {
+	local status=0
+	start "${EAGER[@]}" "$(host allocf_games)" "$1"
+	wait "$pid" || status=$?
+	cat out err
+	expect_equal "$status" 0 "status of the host"
+	expect_quiet_but err 1
+}
+test_allocf_set_back() { plays set-back; }
+test_allocf_wrapped_and_unwrapped() { plays unwrap; }
+test_allocf_flipped_a_thousand_times() { plays flip; }
+
+test_worker_of_nginx_breathes() {
+	. "$TEST_SYSTEM/cases/nginx.sh"
+	test_worker_breathes
+}
+
+test_heap_of_a_silent_vm_falls_to_its_floor() {
+	need_library
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:100 idle "$TEST_DIR/finish"
+	wait_for_line 60 trough
+	wait_until 20 is_near_its_floor "$pid" || fail "$(arena_excess_kb "$pid") kB above the floor"
+	"$LJT_TOOL" inspect "$pid" --csv >inspected
+	touch finish
+	finish
+	grep -q '^verified 2000' out || fail "survivors were not verified"
+	cat inspected
+	# What is parked is no part of the floor.
+	awk -F, '$7 ~ /^[0-9]/ { if ($7 > 40 * 2 ^ 20) exit 1; told = 1 } END { exit !told }' inspected ||
+		fail "the floor holds what is parked"
+}
+
+test_dump_says_that_the_allocator_is_ours() {
+	need_library
+	LJTRIM_STATS_AT_EXIT=1 run_dump
+	grep -q '^mode patched (LJTRIM_MODE)' err || fail "$(grep '^mode' err)"
+	grep -q ', patched, .* parked$' err || fail "$(grep '^arena' err)"
+}
+run_dump() {
+	cat >work.lua <<-'END'
+		local workload = require("workload")
+		survivors = workload.peak(60000, 100)
+		workload.collect()
+		for i = 1, 30 do workload.peak(2000, 100) end
+		assert(workload.verify(survivors) == 600)
+		os.exit(0)
+	END
+	with_library "${EAGER[@]}" "$LUAJIT" work.lua 2>err
+}
+
+test_vm_without_gc64_is_left_to_lj_alloc() {
+	need_library
+	need_command luajittex
+	start "$(command -v luajittex)" --luaonly "$TEST_SYSTEM/lua/selfcheck.lua" 1
+	wait "$pid" || fail "luajittex: $(tail -n 2 err)"
+	expect_quiet_but err 1
+	! grep -q 'ljtrim:' err || grep -q 'not built with GC64' err || fail "$(grep 'ljtrim:' err)"
+}

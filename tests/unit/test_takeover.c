@@ -1,0 +1,199 @@
+/* How the patched allocator gets into real VMs, and out again. */
+#include "lab.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <string.h>
+
+#include "patched.h"
+#include "shadow.h"
+#include "takeover.h"
+
+static void init(void)
+{
+    lab_init();
+    ljt_config.mode = LJT_MODE_PATCHED;
+}
+
+TestSuite(takeover, .init = init, .timeout = 60);
+
+static const char workload[] =
+    "local t = {} "
+    "for i = 1, 60000 do t[i] = { i, 'name-' .. i, string.rep('x', i % 300) } end "
+    "for i = 1, 60000 do if i % 100 ~= 0 then t[i] = false end end "
+    "collectgarbage() collectgarbage() "
+    "for i = 100, 60000, 100 do assert(t[i][1] == i and t[i][2] == 'name-' .. i) end "
+    "kept = t";
+
+static void run(const struct lab_vm *vm, const char *chunk)
+{
+    cr_assert(luaL_loadstring(vm->L, chunk) == 0);
+    cr_assert(lua_pcall(vm->L, 0, 0, 0) == 0, "%s", lua_tostring(vm->L, -1));
+}
+
+static struct lab_vm open_vm(void)
+{
+    struct lab_vm vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    /* The lab grows arenas behind the collector's back: its count must not look too small for them. */
+    run(&vm, "pad = {} for i = 1, 3000 do pad[i] = { i } end");
+    return vm;
+}
+
+Test(takeover, proven_arena_is_served_by_our_allocator)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    cr_expect(a->is_patched);
+    cr_expect_eq(ljt_gates[a->slot].allocf, ljt_patched_alloc);
+    cr_expect_eq(a->allocf, vm.allocf);
+    size_t mapped = a->module->mapped;
+    run(&vm, workload);
+    lab_prove(vm.m);
+    cr_expect_gt(a->module->mapped, mapped, "what we map is counted as lj_alloc's");
+    lua_close(vm.L);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_DEAD));
+}
+
+Test(takeover, other_modes_leave_lj_alloc_in_its_place)
+{
+    ljt_config.mode = LJT_MODE_AUTO;
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    cr_expect_not(a->is_patched);
+    cr_expect_eq(ljt_gates[a->slot].allocf, vm.allocf);
+    lua_close(vm.L);
+}
+
+Test(takeover, vm_without_gc64_is_refused_in_one_line)
+{
+    lab_catch_stderr();
+    struct ljt_arena *a = lab_arm(lab_heap(256 * KIB));
+    a->gc_width = 4;
+    ljt_takeover(a);
+    cr_expect_not(a->is_patched);
+    cr_expect_eq(ljt_gates[a->slot].allocf, lab_allocf());
+    cr_expect(strstr(lab_said(), "not built with GC64") != NULL, "%s", lab_said());
+    cr_expect_eq(lab_said_lines(), 1);
+}
+
+/* A limiter that is taken away, memprof: the raw function serves the next call, and the gate may come back. */
+Test(takeover, program_may_set_lj_alloc_back_at_any_time)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    ljt_alloc_fn *gate = lab_vm_allocf(&vm);
+    for (int i = 0; i < 10; i++) {
+        run(&vm, workload);
+        lab_prove(vm.m);
+        lua_setallocf(vm.L, i % 2 == 0 ? vm.allocf : gate, vm.m);
+    }
+    cr_expect(a->is_patched);
+    lua_close(vm.L);
+}
+
+Test(takeover, arena_that_is_given_up_is_lj_allocs_again)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    run(&vm, workload);
+    lab_catch_stderr();
+    ljt_arena_lose(a, "a test");
+    cr_expect_eq(ljt_gates[a->slot].allocf, vm.allocf);
+    run(&vm, workload);
+    lab_prove(vm.m);
+    lua_close(vm.L);
+}
+
+/* ---- Parking ---- */
+
+/* A whole look, each batch purged as far as the heap can tell: the pages' contents are lost. */
+static void look(struct ljt_arena *a)
+{
+    size_t mapped = 0;
+    for (const struct ljt_lj_segment *s = &a->m->seg; s != NULL; s = s->next) {
+        struct ljt_shadow_residence found = {0};
+        mapped += s->size;
+        cr_assert_eq(ljt_shadow_cover(&a->shadow, s->base, s->size), 0);
+        ljt_shadow_refresh(&a->shadow, s->base, s->base + s->size, &found);
+    }
+    ljt_shadow_begin_look(&a->shadow);
+    ljt_work_begin_look(&a->work, mapped, true, true);
+    ljt_takeover_before_look(a);
+    while (!a->work.look_done || a->work.claims > 0) {
+        a->work.kind = a->work.claims > 0 ? LJT_UNIT_HAND_BACK : LJT_UNIT_LOOK;
+        for (unsigned i = 0; i < a->work.claims; i++) {
+            struct ljt_claim *c = &a->work.ledger[i];
+            memset((void *)c->lo, 0xa5, c->hi - c->lo);
+            ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, c->lo, c->hi);
+        }
+        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+    }
+}
+
+Test(takeover, purged_runs_are_parked_until_the_vm_needs_them)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    run(&vm, workload);
+    look(a);
+    lab_prove(vm.m);
+    size_t parked = a->patched.parked_pages, mapped = a->module->mapped;
+    cr_expect_gt(parked << ljt_page_shift, 3 * MIB, "%zu pages", parked);
+    run(&vm, workload);
+    lab_prove(vm.m);
+    cr_expect_lt(a->patched.parked_pages, parked / 2, "the VM has used them again");
+    cr_expect_lt(a->module->mapped, mapped + 4 * MIB, "rather than more of the kernel's");
+    for (int i = 0; i < 5; i++) {
+        look(a);
+        run(&vm, workload);
+        lab_prove(vm.m);
+    }
+    lua_close(vm.L);
+}
+
+Test(takeover, young_pages_are_not_parked)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    struct ljt_lj_state *m = a->m;
+    run(&vm, workload);
+    look(a);
+    unsigned runs = a->patched.runs;
+    void *mem = ljt_patched_alloc(m, NULL, 0, 40000), *wall = ljt_patched_alloc(m, NULL, 0, 100);
+    memset(mem, 1, 40000);
+    ljt_patched_alloc(m, mem, 0, 0);
+    struct ljt_lj_chunk *c = (struct ljt_lj_chunk *)ljt_heap_largest(m, SIZE_MAX & ~(size_t)7);
+    struct ljt_claim *claim = &a->work.ledger[a->work.claims++];
+    claim->chunk = ljt_heap_claim(m, c, (uintptr_t)c, (uintptr_t)c + ljt_lj_chunk_size(c));
+    cr_assert(ljt_lj_free_pages((uintptr_t)c, ljt_lj_chunk_size(claim->chunk), ljt_page_size, &claim->lo,
+                                &claim->hi));
+    ljt_shadow_set(&a->shadow, LJT_SHADOW_RESIDENT, claim->hi - ljt_page_size, claim->hi);
+    a->work.kind = LJT_UNIT_HAND_BACK;
+    ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+    cr_expect_eq(a->work.claims, 0);
+    cr_expect_leq(a->patched.runs, runs, "a page of it is resident still");
+    cr_expect_not(ljt_lj_chunk_cinuse(c));
+    (void)wall;
+    lab_prove(m);
+    lua_close(vm.L);
+}
+
+Test(takeover, forked_child_hands_back_claims_and_keeps_what_is_parked)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    run(&vm, workload);
+    look(a);
+    unsigned runs = a->patched.runs;
+    cr_assert_gt(runs, 0);
+    atomic_store(&ljt_wiped.word[a->slot].want, 0);
+    run(&vm, "local x = { 1 }");
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED));
+    cr_expect(a->is_patched && a->patched.runs > 0);
+    run(&vm, workload);
+    lab_prove(vm.m);
+    lua_close(vm.L);
+}
