@@ -102,6 +102,13 @@ $(BUILD)/libljtrim.so: $(PRELOAD:%.c=$(BUILD)/%.o) preload/libljtrim.map Makefil
 	$(call need_files,$(PRELOAD),preload/)
 	$(call link,$(PRELOAD_LDFLAGS))
 
+# The same with pauses at marked points of the protocol (preload/delay.h), for make stress.
+$(BUILD)/delays/preload/%.o: preload/%.c Makefile
+	$(call compile,$(PRELOAD_CFLAGS) -DLJT_DELAYS)
+
+$(BUILD)/delays/libljtrim.so: $(PRELOAD:%.c=$(BUILD)/delays/%.o) preload/libljtrim.map Makefile
+	$(call link,$(PRELOAD_LDFLAGS))
+
 $(BUILD)/symtab/%.o: symtab/%.c Makefile
 	$(call compile,-fPIC)
 
@@ -182,7 +189,7 @@ test: deps  ## everything: unit tests, then system tests (both run, whatever the
 test-unit: $(BUILD)/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so  ## unit tests (Criterion; arguments: ARGS='--filter gate/*')
 	$(Q)scripts/test-total '$(BUILD)/test-unit $(ARGS)'
 
-test-system: all hosts  ## system tests: real nginx, luajit and small hosts
+test-system: all hosts $(BUILD)/delays/libljtrim.so  ## system tests: real nginx, luajit and small hosts
 	$(call need_program,tests/system/run)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/system/run $(ARGS)
 
@@ -207,6 +214,10 @@ fuzz: $(BUILD)/fuzz-symtab  ## look for ELF files that break symtab/ (clang-14; 
 check-model:  ## check the gate's protocol with spin (the part that CI checks: ARGS=--quick)
 	$(call need_program,tests/model/run)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/model/run $(ARGS)
+
+.PHONY: stress
+stress: all hosts $(BUILD)/delays/libljtrim.so  ## 10^9 operations on real heaps while they are purged (ARGS='--operations N --seed S --delays')
+	$(Q)BUILD='$(abspath $(BUILD))' tests/stress/run $(ARGS)
 
 .PHONY: check-hosts
 check-hosts: all hosts  ## nginx, neovim, DNS servers and other programs with LuaJIT inside (ARGS=NAME)

@@ -11,6 +11,7 @@
 #include "budget.h"
 #include "config.h"
 #include "control.h"
+#include "delay.h"
 #include "gate.h"
 #include "growth.h"
 #include "kernel.h"
@@ -215,6 +216,7 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
             return PENDING;
         if (!a->pace.posted) {
             a->pace.posted = true;
+            ljt_delay();
             atomic_fetch_or_explicit(&w->want, LJT_WANT_REQUEST, memory_order_release); /* pairs with serve */
         }
         uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire);

@@ -2,6 +2,7 @@
 
 #include "arena.h"
 #include "config.h"
+#include "delay.h"
 #include "heap.h"
 #include "kernel.h"
 #include "log.h"
@@ -266,6 +267,7 @@ static void hand_back(struct ljt_arena *a, struct allowance *left)
     struct ljt_work *w = &a->work;
     while (w->claims > 0) {
         struct ljt_claim *claim = &w->ledger[--w->claims];
+        ljt_delay();
         if (left == NULL || !park(a, claim))
             ljt_heap_hand_back(a->m, ljt_gates[a->slot].allocf, claim->chunk);
         if (left != NULL && spent(left))
@@ -306,6 +308,7 @@ uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     bool verifying = (ljt_config.debug & LJT_DEBUG_VERIFY) != 0;
     if (verifying && !verify(a))
         return 0;
+    ljt_delay();
     uint64_t start = ljt_kernel.now();
     struct allowance left = {.deadline = start + ljt_config.max_hold_us * 1000};
     switch (a->work.kind) {

@@ -1,0 +1,23 @@
+# Allocator calls on many VMs from many threads, states that wander, children, cancellations and jumps, while everything
+# is purged as soon as possible: the short form of `make stress`.
+
+# survives LIBRARY [VARIABLE=VALUE ...] ARG ...: no byte is other than it should be, the library is silent.
+survives() {
+	local library=$1
+	shift
+	if [ -n "$LJT_SO" ]; then
+		[ -e "$library" ] || skip "$library was not built"
+		local LJT_SO=$library
+	fi
+	run_host "${EAGER[@]}" "$@" --results results.csv
+	grep -q '^stress: nothing damaged' out || fail "the host did not get to its end"
+	[ -z "$LJT_SO" ] || expect_at_least "$(sed -n 's/^purged_bytes,//p' results.csv)" 1000000 "bytes purged"
+}
+
+test_10_million_operations() { survives "$LJT_SO" "$(host stress)" --operations 1e7 --threads 3; }
+test_one_state_a_thread() { survives "$LJT_SO" "$(host stress)" --operations 2e6 --threads 4 --states 1; }
+test_delays_within_the_protocol() { survives "$BUILD/delays/libljtrim.so" "$(host stress)" --operations 1e6 --threads 3; }
+test_poisoned_and_verified() {
+	need_library
+	survives "$LJT_SO" LJTRIM_DEBUG=poison,verify "$(host stress)" --operations 3e5 --threads 2 --states 2
+}

@@ -1,0 +1,367 @@
+/*
+ * stress [--operations N] [--seed S] [--threads T] [--states K] [--results FILE]
+ *
+ * N operations (allocate, reallocate, free) on the allocators of T * K Lua states, by T threads. A thread takes a state,
+ * works on it for a while, and puts it back: states move between threads, and rest in between. Meanwhile, at random:
+ *   fork, _Fork, raw clone   the child checks the state, works on it, and ends by _exit or exit, or closes it first
+ *   vfork, posix_spawn       of another program
+ *   close                    of a state, and a new one in its place
+ *   cancel                   of a thread that works on a state
+ *   jump                     longjmp out of a signal handler, not out of an allocator call
+ * Prints the seed and its progress; ends with status 0 if no byte was other than it should be. With --results: lines
+ * of name,value.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+
+#include "stress.h"
+
+#define JUMP_SIGNAL (SIGRTMIN + 3)
+#define CHILD_SECONDS 120 /* a child that takes longer hangs */
+
+extern char **environ;
+extern pid_t _Fork(void) __attribute__((weak));
+
+enum event { FORK, RAW_FORK, RAW_CLONE, VFORK, SPAWN, CLOSE, CANCEL, REST, EVENTS };
+static const char *const event_name[EVENTS] = {"fork",        "_fork", "raw_clone", "vfork",
+                                               "posix_spawn", "close", "cancel",    "rest"};
+
+static struct {
+    uint64_t operations, seed;
+    unsigned threads, states;
+    const char *results;
+} option = {10000000, 0, 4, 4, NULL};
+
+struct worker {
+    pthread_t thread;
+    uint64_t random;
+    uint64_t operations, quota; /* the former read by main */
+    uint64_t events[EVENTS], jumps;
+    struct heap *heap; /* which it works on */
+    unsigned batch;
+};
+
+/* ---- The pool of states ---- */
+
+static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct heap *pool_first, **pool_last = &pool_first;
+
+static void pool_put(struct heap *h)
+{
+    h->next = NULL;
+    pthread_mutex_lock(&pool_lock);
+    *pool_last = h;
+    pool_last = &h->next;
+    pthread_mutex_unlock(&pool_lock);
+}
+
+static struct heap *pool_take(void)
+{
+    pthread_mutex_lock(&pool_lock);
+    struct heap *h = pool_first;
+    pool_first = h->next;
+    if (pool_first == NULL)
+        pool_last = &pool_first;
+    pthread_mutex_unlock(&pool_lock);
+    return h;
+}
+
+/* ---- Jumps ---- */
+
+static __thread sigjmp_buf landing;
+static __thread volatile sig_atomic_t may_jump;
+
+static void jump(int signo)
+{
+    (void)signo;
+    if (may_jump && !stress_inside)
+        siglongjmp(landing, 1);
+}
+
+/* ---- What happens at random ---- */
+
+/* Only what a child of a process with threads may do; libc's locks may be held for ever after a raw clone. */
+__attribute__((noreturn)) static void live_as_child(struct worker *w, int raw)
+{
+    struct heap *h = w->heap;
+    alarm(CHILD_SECONDS);
+    heap_verify(h, "in a child");
+    for (unsigned n = (unsigned)random_below(&w->random, 20000); n > 0; n--)
+        heap_step(h);
+    heap_verify(h, "in a child that has worked");
+    uint64_t end = random_below(&w->random, 3);
+    if (end == 0)
+        heap_close(h);
+    if (end == 1 && !raw)
+        exit(0);
+    _exit(0);
+}
+
+static void have_child(struct worker *w, enum event how)
+{
+    pid_t child = how == FORK       ? fork()
+                  : how == RAW_FORK ? (_Fork != NULL ? _Fork() : fork())
+                                    : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (child < 0)
+        die("%s: %s", event_name[how], strerror(errno));
+    if (child == 0)
+        live_as_child(w, how != FORK);
+    for (unsigned n = 0; n < 2000; n++) /* both at once */
+        w->operations += heap_step(w->heap);
+    expect_success_of(child, event_name[how]);
+    w->random++; /* the child has drawn from its copy */
+}
+
+static void run_program(int by_vfork)
+{
+    char *arguments[] = {"true", NULL};
+    pid_t child = -1;
+    if (by_vfork) {
+        child = vfork();
+        if (child == 0) {
+            execvp("true", arguments);
+            _exit(127);
+        }
+    } else {
+        int error = posix_spawnp(&child, "true", NULL, NULL, arguments, environ);
+        if (error)
+            die("posix_spawn: %s", strerror(error));
+    }
+    if (child < 0)
+        die("vfork: %s", strerror(errno));
+    expect_success_of(child, "another program");
+}
+
+static void cancelled(void *unused)
+{
+    (void)unused;
+    if (stress_inside)
+        die("a thread was cancelled inside an allocator call");
+}
+
+/* Works until it is cancelled; the worker waits for it meanwhile, so that its fields are ours. */
+static void *work_until_cancelled(void *argument)
+{
+    struct worker *w = argument;
+    pthread_cleanup_push(cancelled, NULL);
+    for (;;) {
+        for (int i = 0; i < 64; i++)
+            w->operations += heap_step(w->heap);
+        pthread_testcancel();
+    }
+    pthread_cleanup_pop(0);
+    return NULL;
+}
+
+static void have_one_cancelled(struct worker *w)
+{
+    pthread_t victim;
+    void *result;
+    if (pthread_create(&victim, NULL, work_until_cancelled, w))
+        die("no thread to cancel");
+    sleep_ms((long)random_below(&w->random, 4));
+    pthread_cancel(victim);
+    pthread_join(victim, &result);
+    if (result != PTHREAD_CANCELED)
+        die("a thread has ended without being cancelled");
+}
+
+/* Every 200,000 operations, one of these on average. */
+static void let_something_happen(struct worker *w)
+{
+    if (random_below(&w->random, 20) != 0)
+        return;
+    enum event event = (enum event)random_below(&w->random, EVENTS);
+    w->events[event]++;
+    switch (event) {
+    case FORK:
+    case RAW_FORK:
+    case RAW_CLONE: have_child(w, event); break;
+    case VFORK: run_program(1); break;
+    case SPAWN: run_program(0); break;
+    case CANCEL: have_one_cancelled(w); break;
+    case REST:
+        sleep_ms(4 + (long)random_below(&w->random, 4));
+        break; /* the reclaimer holds the silent one itself */
+    default:
+        heap_close(w->heap);
+        heap_open(w->heap);
+        break;
+    }
+    heap_verify(w->heap, event_name[event]);
+}
+
+/* ---- Threads ---- */
+
+static void *work(void *argument)
+{
+    struct worker *w = argument;
+    while (w->operations < w->quota) {
+        w->heap = pool_take();
+        w->batch = 2000 + (unsigned)random_below(&w->random, 16000);
+        if (sigsetjmp(landing, 1) != 0)
+            w->jumps++;
+        may_jump = 1;
+        while (w->batch > 0) {
+            w->batch--;
+            unsigned done = heap_step(w->heap);
+            __atomic_store_n(&w->operations, w->operations + done, __ATOMIC_RELAXED);
+        }
+        may_jump = 0;
+        let_something_happen(w);
+        pool_put(w->heap);
+    }
+    return NULL;
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* A number of the library's statistics, summed over arenas and closed states; -1 without the library. */
+static long long library_total(const char *name)
+{
+    static char text[64 << 10];
+    int (*stats)(const char *, char *, size_t) =
+        (int (*)(const char *, char *, size_t))(uintptr_t)dlsym(RTLD_DEFAULT, "ljtrim_stats");
+    if (stats == NULL || stats("prometheus", text, sizeof(text)) < 0)
+        return -1;
+    const char *line = text;
+    size_t length = strlen(name);
+    double sum = 0;
+    for (; line != NULL; line = strchr(line, '\n'), line = line ? line + 1 : NULL)
+        if (strncmp(line, name, length) == 0 && (line[length] == ' ' || line[length] == '{'))
+            sum += strtod(strchr(line[length] == '{' ? strchr(line, '}') : line, ' '), NULL);
+    return (long long)sum;
+}
+
+static uint64_t number(const char *text)
+{
+    char *end;
+    double value = strtod(text, &end); /* 1e9 is a number, too */
+    if (*end != '\0' || value < 0)
+        die("what is %s?", text);
+    return value < 1e15 && strpbrk(text, "eE.") ? (uint64_t)value : strtoull(text, NULL, 10);
+}
+
+static void parse(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i += 2) {
+        if (i + 1 == argc)
+            die("usage: stress [--operations N] [--seed S] [--threads T] [--states K] [--results FILE]");
+        if (!strcmp(argv[i], "--operations"))
+            option.operations = number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--seed"))
+            option.seed = number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--threads"))
+            option.threads = (unsigned)number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--states"))
+            option.states = (unsigned)number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--results"))
+            option.results = argv[i + 1];
+        else
+            die("what is %s?", argv[i]);
+    }
+    if (option.seed == 0)
+        option.seed = ((uint64_t)time(NULL) << 20 ^ (uint64_t)getpid()) & 0xffffffffffff;
+    if (option.threads < 1 || option.threads > 256 || option.states < 1)
+        die("1 to 256 threads, and a state each");
+}
+
+static void report(FILE *out, const struct worker *workers, uint64_t operations, uint64_t verified,
+                   double took)
+{
+    fprintf(out, "operations,%llu\nseconds,%.1f\nthreads,%u\nstates,%u\nseed,%llu\n",
+            (unsigned long long)operations, took, option.threads, option.threads * option.states,
+            (unsigned long long)option.seed);
+    for (unsigned e = 0; e < EVENTS; e++) {
+        uint64_t sum = 0;
+        for (unsigned i = 0; i < option.threads; i++)
+            sum += workers[i].events[e];
+        fprintf(out, "%s,%llu\n", event_name[e], (unsigned long long)sum);
+    }
+    uint64_t jumps = 0;
+    for (unsigned i = 0; i < option.threads; i++)
+        jumps += workers[i].jumps;
+    fprintf(out, "jump,%llu\nblocks_verified,%llu\npurged_bytes,%lld\npurge_calls,%lld\ndamaged,0\n",
+            (unsigned long long)jumps, (unsigned long long)verified,
+            library_total("ljtrim_purged_bytes_total"), library_total("ljtrim_purge_calls_total"));
+}
+
+int main(int argc, char **argv)
+{
+    struct sigaction act = {.sa_handler = jump, .sa_flags = SA_RESTART};
+    parse(argc, argv);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("stress: --seed %llu --operations %llu --threads %u --states %u\n",
+           (unsigned long long)option.seed, (unsigned long long)option.operations, option.threads,
+           option.states);
+    sigemptyset(&act.sa_mask);
+    sigaction(JUMP_SIGNAL, &act, NULL);
+
+    unsigned heaps = option.threads * option.states;
+    struct heap *heap = calloc(heaps, sizeof *heap);
+    struct worker *workers = calloc(option.threads, sizeof *workers);
+    if (!heap || !workers)
+        die("out of memory");
+    uint64_t random = option.seed;
+    for (unsigned i = 0; i < heaps; i++) {
+        heap[i].random = random_next(&random) | 1;
+        heap_open(&heap[i]);
+        pool_put(&heap[i]);
+    }
+    double began = seconds(), told = began;
+    for (unsigned i = 0; i < option.threads; i++) {
+        workers[i].random = random_next(&random);
+        workers[i].quota = option.operations / option.threads + 1;
+        if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
+            die("no thread");
+    }
+
+    uint64_t operations = 0;
+    while (operations < option.operations) {
+        sleep_ms(2 + (long)random_below(&random, 20));
+        struct worker *w = &workers[random_below(&random, option.threads)];
+        if (__atomic_load_n(&w->operations, __ATOMIC_RELAXED) < w->quota)
+            pthread_kill(w->thread, JUMP_SIGNAL);
+        operations = 0;
+        for (unsigned i = 0; i < option.threads; i++)
+            operations += __atomic_load_n(&workers[i].operations, __ATOMIC_RELAXED);
+        if (seconds() - told >= 10) {
+            told = seconds();
+            printf("stress: %.1f%%, %llu operations in %.0f s\n",
+                   100 * (double)operations / (double)option.operations, (unsigned long long)operations,
+                   told - began);
+        }
+    }
+    operations = 0;
+    for (unsigned i = 0; i < option.threads; i++) {
+        pthread_join(workers[i].thread, NULL);
+        operations += workers[i].operations;
+    }
+    uint64_t verified = 0;
+    for (unsigned i = 0; i < heaps; i++) {
+        heap_verify(&heap[i], "at the end");
+        verified += heap[i].verified;
+    }
+    double took = seconds() - began;
+    report(stdout, workers, operations, verified, took);
+    if (option.results) {
+        FILE *out = fopen(option.results, "w");
+        if (!out)
+            die("%s: %s", option.results, strerror(errno));
+        report(out, workers, operations, verified, took);
+        fclose(out);
+    }
+    for (unsigned i = 0; i < heaps; i++)
+        heap_close(&heap[i]);
+    printf("stress: nothing damaged\n");
+    return 0;
+}
