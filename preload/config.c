@@ -14,12 +14,8 @@ struct ljt_config ljt_config;
 /* ---- The table ---- */
 
 static const struct ljt_config_word mode_words[] = {
-    {"auto", LJT_MODE_AUTO},
-    {"native", LJT_MODE_NATIVE},
-    {"patched", LJT_MODE_PATCHED},
-    {"observe", LJT_MODE_OBSERVE},
-    {"off", LJT_MODE_OFF},
-    {NULL, 0},
+    {"auto", LJT_MODE_AUTO},       {"native", LJT_MODE_NATIVE}, {"patched", LJT_MODE_PATCHED},
+    {"observe", LJT_MODE_OBSERVE}, {"off", LJT_MODE_OFF},       {NULL, 0},
 };
 
 static const struct ljt_config_word thp_words[] = {
