@@ -425,7 +425,7 @@ static size_t parked_pages(void)
 
 static void finish(struct ljt_lj_state *m)
 {
-    cr_expect(parked > 20 && joined > 5, "%zu parked, %zu joined", parked, joined);
+    cr_expect(LAB_SLOWNESS > 1 || (parked > 20 && joined > 5), "%zu parked, %zu joined", parked, joined);
     cr_expect_eq(parked_pages(), patched.parked_pages);
     for (unsigned i = 0; i < BLOCKS; i++) {
         if (block[i].mem == NULL)
@@ -522,7 +522,7 @@ Test(patched, lj_alloc_and_ours_take_turns_on_one_heap)
     for (unsigned i = 0; i < BLOCKS; i++)
         if (block[i].mem != NULL)
             vm.allocf(m, block[i].mem, block[i].size, 0);
-    cr_expect(parked > 20 && joined > 5, "%zu parked, %zu joined", parked, joined);
+    cr_expect(LAB_SLOWNESS > 1 || (parked > 20 && joined > 5), "%zu parked, %zu joined", parked, joined);
     prove(m);
     ljt_patched_leave(m);
     prove(m);
