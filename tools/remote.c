@@ -243,6 +243,7 @@ void ljt_remote_resume(struct ljt_remote *r)
         ptrace(PTRACE_DETACH, r->threads[i].tid, NULL, (void *)(intptr_t)r->threads[i].signal);
     r->nthreads = 0;
     double took = ljt_now_us() - r->stopped_at_us;
+    r->all_stops_us += took;
     if (took > r->longest_stop_us)
         r->longest_stop_us = took;
 }

@@ -46,9 +46,9 @@ struct ljt_remote {
     } * threads;
     size_t nthreads; /* held ones; 0 while the target runs */
 
-    /* How often it was stopped, since when (CLOCK_MONOTONIC) it is, and for how long at most it was. */
+    /* How often it was stopped, since when (CLOCK_MONOTONIC) it is, for how long at most it was, and in all. */
     unsigned stops;
-    double stopped_at_us, longest_stop_us;
+    double stopped_at_us, longest_stop_us, all_stops_us;
 };
 
 /* CLOCK_MONOTONIC in microseconds. */
