@@ -78,6 +78,8 @@ UNIT_TESTS   := $(wildcard tests/unit/*.c)
 FUZZED       := $(wildcard tests/fuzz/*.c)
 # These define mmap and friends, and hook them up when loaded: not inside a test binary.
 UNIT_PRELOAD := $(filter-out preload/interpose.c preload/entry.c,$(PRELOAD))
+# Of the command, what is a function of its arguments.
+UNIT_TOOLS   := tools/curve.c tools/picture.c $(wildcard tools/canvas*.c)
 HOSTS        := $(wildcard tests/system/hosts/*.c)
 PLUGINS      := $(wildcard tests/system/hosts/plugin_*.c)
 HOST_BINS    := $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%,$(filter-out $(PLUGINS),$(HOSTS))) \
@@ -154,6 +156,9 @@ $(BUILD)/$(1)/preload/%.o: preload/%.c Makefile
 $(BUILD)/$(1)/symtab/%.o: symtab/%.c Makefile
 	$$(call compile,-fPIE $(3))
 
+$(BUILD)/$(1)/tools/%.o: tools/%.c Makefile
+	$$(call compile,-fPIE $(3))
+
 $(BUILD)/$(1)/tests/unit/%.o: tests/unit/%.c Makefile
 	$$(call compile,-DLJT_UNIT_TEST -DLJT_LIBRARY='"$(abspath $(BUILD))/libljtrim.so"' \
 	    -DLJT_SYMTAB_LIBRARY='"$(abspath $(BUILD))/libljtrim-symtab.so"' -DLJT_CORPUS='"$(abspath tests/fuzz/corpus)"' -fPIE -fvisibility=default $(3) \
@@ -162,7 +167,7 @@ $(BUILD)/$(1)/tests/unit/%.o: tests/unit/%.c Makefile
 $(BUILD)/$(1)/tests/fuzz/%.o: tests/fuzz/%.c Makefile
 	$$(call compile,-fPIE $(3))
 
-$(BUILD)/$(2): $(patsubst %.c,$(BUILD)/$(1)/%.o,$(UNIT_PRELOAD) $(SYMTAB) $(FUZZED)) \
+$(BUILD)/$(2): $(patsubst %.c,$(BUILD)/$(1)/%.o,$(UNIT_PRELOAD) $(SYMTAB) $(UNIT_TOOLS) $(FUZZED)) \
                $(patsubst %.c,$(BUILD)/$(1)/tests/unit/%.o,$(notdir $(UNIT_TESTS)) $(4))
 	$$(call need_files,$(UNIT_TESTS),tests/unit/)
 	$$(call link,-pie $(3),$(5) $$(LUAJIT_LIBS) $$(SYMTAB_LIBS) -ldl -lpthread -lm)

@@ -13,8 +13,6 @@ struct ljt_canvas *ljt_canvas_open(const char *path, int width, int height)
         c = ljt_canvas_open_png(path, width, height);
     else
         errno = ENOTSUP;
-    if (c != NULL)
-        ljt_canvas_rects(c, 0xffffff, &(struct ljt_rect){0, 0, width, height}, 1);
     return c;
 }
 
@@ -34,6 +32,25 @@ int ljt_canvas_text_width(int size, const char *text)
 {
     int dot = size < 7 ? 1 : size / 7;
     return (int)strlen(text) * 6 * dot - dot;
+}
+
+void ljt_canvas_curve(struct ljt_canvas *c, uint32_t colour, int dash, const struct ljt_point *points,
+                      size_t count)
+{
+    if (count != 0)
+        c->curve(c, colour, dash, points, count);
+}
+
+void ljt_canvas_tip(struct ljt_canvas *c, const struct ljt_rect *r, const char *text)
+{
+    if (c->tip != NULL)
+        c->tip(c, r, text);
+}
+
+void ljt_canvas_dark(struct ljt_canvas *c, uint32_t colour, uint32_t dark)
+{
+    if (c->dark != NULL)
+        c->dark(c, colour, dark);
 }
 
 int ljt_canvas_close(struct ljt_canvas *c)

@@ -45,6 +45,23 @@ static void png_rects(struct ljt_canvas *c, uint32_t colour, const struct ljt_re
         fill(p, rects[i].x, rects[i].y, rects[i].w, rects[i].h, index);
 }
 
+static void png_curve(struct ljt_canvas *c, uint32_t colour, int dash, const struct ljt_point *points,
+                      size_t count)
+{
+    struct png *p = (struct png *)c;
+    uint8_t index = index_of(p, colour);
+    int drawn = 0; /* pixels along the curve */
+    fill(p, points[0].x - 1, points[0].y - 1, 2, 2, index);
+    for (size_t i = 1; i < count; i++) {
+        int dx = points[i].x - points[i - 1].x, dy = points[i].y - points[i - 1].y;
+        int steps = abs(dx) > abs(dy) ? abs(dx) : abs(dy);
+        for (int k = 1; k <= steps; k++, drawn++)
+            if (dash == 0 || drawn / dash % 2 == 0)
+                fill(p, points[i - 1].x + dx * k / steps - 1, points[i - 1].y + dy * k / steps - 1, 2, 2,
+                     index);
+    }
+}
+
 /* The printable ASCII characters: five columns each, bit 0 is the top row, bit 7 the descender. */
 static const uint8_t letters[95][5] = {
     {0x00, 0x00, 0x00, 0x00, 0x00}, {0x00, 0x00, 0x5f, 0x00, 0x00}, {0x00, 0x07, 0x00, 0x07, 0x00},
@@ -264,7 +281,13 @@ struct ljt_canvas *ljt_canvas_open_png(const char *path, int width, int height)
     struct png *p = calloc(1, sizeof(*p));
     if (p == NULL)
         return NULL;
-    p->canvas = (struct ljt_canvas){path, width, height, png_rects, png_text, png_close};
+    p->canvas = (struct ljt_canvas){.path = path,
+                                    .width = width,
+                                    .height = height,
+                                    .rects = png_rects,
+                                    .text = png_text,
+                                    .curve = png_curve,
+                                    .close = png_close};
     p->pixels = calloc((size_t)width, (size_t)height);
     if (p->pixels == NULL) {
         free(p);

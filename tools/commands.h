@@ -25,6 +25,7 @@ enum ljt_exit {
 int ljt_inspect_main(int argc, char **argv);
 int ljt_stats_main(int argc, char **argv);
 int ljt_top_main(int argc, char **argv);
+int ljt_report_main(int argc, char **argv);
 int ljt_run_main(int argc, char **argv);
 int ljt_doctor_main(int argc, char **argv);
 int ljt_help_main(int argc, char **argv);

@@ -11,9 +11,9 @@ static const struct {
     const char *name;
     int (*main)(int argc, char **argv);
 } subcommands[] = {
-    {"inspect", ljt_inspect_main}, {"stats", ljt_stats_main},   {"top", ljt_top_main},
-    {"run", ljt_run_main},         {"doctor", ljt_doctor_main}, {"help", ljt_help_main},
-    {"--help", ljt_help_main},
+    {"inspect", ljt_inspect_main}, {"stats", ljt_stats_main}, {"top", ljt_top_main},
+    {"report", ljt_report_main},   {"run", ljt_run_main},     {"doctor", ljt_doctor_main},
+    {"help", ljt_help_main},       {"--help", ljt_help_main},
 };
 
 int main(int argc, char **argv)
