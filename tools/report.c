@@ -3,8 +3,8 @@
  *
  * Of a process with libljtrim the figures are those that the library keeps; it is never stopped, its heap is read
  * for the map while it runs. In any other the heap is walked as `ljtrim inspect` does. So that this costs the process
- * little, whatever its size, a walk is put off until stops make up at most 1% of the time and our own reading 10%;
- * samples in between tell RSS alone.
+ * little, whatever its size, it is stopped again only when stops make up at most 1% of the time; until then it is
+ * read while it runs, and that for at most 10% of the time. Samples in between tell RSS alone.
  */
 #include "arguments.h"
 #include "commands.h"
@@ -43,7 +43,7 @@ struct options {
 struct watch {
     const struct options *options;
     struct ljt_report *report;
-    double began_us, next_walk_us;
+    double began_us, next_walk_us, next_stop_us;
     int pidfd;  /* -1: this kernel has none */
     bool exact; /* nothing asks for a reading without a stop */
 };
@@ -69,10 +69,10 @@ static uint64_t rss_of(pid_t pid)
     return (uint64_t)ljt_status_number(pid, "VmRSS:", 10, 0) << 10;
 }
 
-static int inspect(struct watch *w, struct ljt_inspection *n)
+static int inspect(struct watch *w, struct ljt_inspection *n, bool may_stop)
 {
     struct ljt_inspection_how how = w->options->how;
-    how.no_stop |= !w->exact;
+    how.no_stop |= !may_stop;
     how.max_looks = LOOKS;
     int error = ljt_inspection_take(n, w->options->pid, &how);
     struct ljt_report *r = w->report;
@@ -89,18 +89,19 @@ static int inspect(struct watch *w, struct ljt_inspection *n)
 }
 
 /* Walks the heap; what was there before stays if the process ends meanwhile. */
-static int walk(struct watch *w)
+static int walk(struct watch *w, bool must)
 {
     struct ljt_report *r = w->report;
     struct ljt_inspection n;
     double from = ljt_now_us(), stopped = r->all_stops_us;
-    int error = inspect(w, &n);
+    int error = inspect(w, &n, w->exact && (must || from >= w->next_stop_us));
     bool ended = rss_of(w->options->pid) == 0;
     if (error == 0 && !ended && (n.count != 0 || r->walks == 0)) {
         ljt_inspection_free(&r->last);
         r->last = n;
         r->last_at = seconds_since_start(w);
         r->walks++;
+        r->rough_walks += n.total.approximate;
         /* A library of another version is there all the same: what it claims is no reason to stop it. */
         w->exact &= !n.holders.has_libljtrim;
     } else {
@@ -108,10 +109,10 @@ static int walk(struct watch *w)
         error = ended ? -ESRCH : error;
     }
     double now = ljt_now_us(), pause = (now - from) * (WALK_SHARE - 1);
-    stopped = (r->all_stops_us - stopped) * (STOP_SHARE - 1);
-    pause = stopped > pause ? stopped : pause;
     if (r->preloaded && pause < MAP_PAUSE_S * 1e6)
         pause = MAP_PAUSE_S * 1e6;
+    if (r->all_stops_us > stopped)
+        w->next_stop_us = now + (r->all_stops_us - stopped) * (STOP_SHARE - 1);
     w->next_walk_us = now + pause;
     return error;
 }
@@ -138,7 +139,7 @@ static int sample(struct watch *w, bool must_walk)
     int error = 0;
     bool walked = must_walk || ljt_now_us() >= w->next_walk_us;
     if (walked)
-        error = walk(w);
+        error = walk(w, must_walk);
     if (r->curve.count == 0) { /* the time begins with the first sample, however long the first walk took */
         w->began_us = ljt_now_us();
         r->last_at = 0;

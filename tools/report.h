@@ -30,7 +30,7 @@ struct ljt_report {
     struct ljt_stats_reading stats; /* the last one, if so */
 
     /* What it has cost the process. */
-    unsigned long walks, stops;
+    unsigned long walks, rough_walks, stops; /* rough: while it ran */
     double longest_stop_us, all_stops_us;
 };
 

@@ -179,8 +179,8 @@ static void list_circumstances(struct facts *f, const struct ljt_report *r)
         ljt_text_string(&t, "figures of libljtrim's own as it gathers them");
     else
         ljt_text_printf(&t, "%lu walk%s over the heap", r->walks, r->walks == 1 ? "" : "s");
-    if (!r->preloaded && n->total.approximate)
-        ljt_text_string(&t, "; approximate: read while it ran");
+    if (!r->preloaded && r->rough_walks != 0)
+        ljt_text_printf(&t, ", %lu of them while it ran: approximate", r->rough_walks);
     add_cost(f, r);
     t = add(f, "Versions");
     ljt_text_string(&t, "ljtrim " LJTRIM_VERSION);
