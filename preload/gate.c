@@ -74,7 +74,7 @@
 struct ljt_gate ljt_gates[LJT_GATES];
 
 struct ljt_wiped ljt_wiped; /* in .bss: anonymous memory, which alone can be wiped on fork */
-static bool wiped_by_kernel;
+static bool wiped_by_kernel; /* it says */
 
 /*
  * How long a fork waits for a hold to end: much longer than a processor is taken from the reclaimer on a machine with
@@ -179,6 +179,7 @@ void ljt_gate_init(void)
     wiped_by_kernel = ljt_kernel.madvise(&ljt_wiped, sizeof(ljt_wiped), MADV_WIPEONFORK) == 0;
     errno = saved;
 #endif
+    atomic_store_explicit(&ljt_wiped.unwiped, 1, memory_order_relaxed);
 }
 
 /*
@@ -205,8 +206,10 @@ void ljt_gate_fork_parent(void)
 
 void ljt_gate_fork_child(void)
 {
-    if (!wiped_by_kernel)
+    /* Success of the advice says nothing: qemu's user mode accepts it and wipes nothing. */
+    if (!wiped_by_kernel || atomic_load_explicit(&ljt_wiped.unwiped, memory_order_relaxed) != 0)
         memset(&ljt_wiped, 0, sizeof(ljt_wiped));
+    atomic_store_explicit(&ljt_wiped.unwiped, 1, memory_order_relaxed);
 }
 
 /* ---- The mutator's side ---- */

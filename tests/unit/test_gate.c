@@ -200,7 +200,13 @@ Test(gate, a_wiped_word_hands_all_claims_back_and_starts_afresh)
     cr_expect(lab_map_is_still(before, m));
 }
 
-Test(gate, a_forked_child_finds_its_words_wiped)
+static int accept_and_ignore(void *addr, size_t len, int advice)
+{
+    (void)addr, (void)len, (void)advice;
+    return 0;
+}
+
+static void fork_with_words_set(void)
 {
     struct ljt_lj_state *m = lab_heap(1 * MIB);
     ljt_alloc_fn *call = gated(lab_allocf(), m);
@@ -218,6 +224,18 @@ Test(gate, a_forked_child_finds_its_words_wiped)
     cr_assert(waitpid(child, &status, 0) == child);
     cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0);
     cr_expect(want() == (LJT_WANT_LIVE | LJT_WANT_HOLD), "the parent's is as it was");
+}
+
+Test(gate, a_forked_child_finds_its_words_wiped)
+{
+    fork_with_words_set();
+}
+
+/* As qemu's user mode does. */
+Test(gate, a_kernel_that_only_says_it_wipes_is_not_believed)
+{
+    ljt_kernel.madvise = accept_and_ignore;
+    fork_with_words_set();
 }
 
 /* ---- Holds ---- */
