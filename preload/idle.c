@@ -149,12 +149,6 @@ static bool nobody_is_in(const struct ljt_arena *a)
            running(a) == 0;
 }
 
-/* Has the process no other threads than this one and the reclaimer? */
-static bool alone(void)
-{
-    return ljt_kernel.threads() == 1 + (unsigned)ljt_reclaim_running();
-}
-
 /* ---- Steps ---- */
 
 /* The process has one thread for all of this, and it is not in two places: see `collecting`. */
@@ -285,7 +279,7 @@ static int milliseconds_left(uint64_t deadline)
 
 int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg, int timeout)
 {
-    if (collecting || movements() == nothing_to_do_at || ljt_control_paused() || !alone())
+    if (collecting || movements() == nothing_to_do_at || ljt_control_paused() || ljt_reclaim_has_company())
         return wait(arg, timeout);
     int saved = errno;
     bool finalizes = false, later = false;
@@ -298,7 +292,7 @@ int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg,
         int n = wait(arg, nap);
         if (n != 0)
             return n;
-        for (struct ljt_arena *a; alone() && (a = find(&later)) != NULL;) {
+        for (struct ljt_arena *a; !ljt_reclaim_has_company() && (a = find(&later)) != NULL;) {
             finalizes |= step(a);
             errno = saved;
             n = wait(arg, 0);

@@ -24,6 +24,7 @@
 #include "idle.h"
 #include "kernel.h"
 #include "next.h"
+#include "reclaim.h"
 #include "signals.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -122,6 +123,18 @@ static bool copies_memory(long number, const long arg[6])
     }
 }
 
+/* Both sides of such a copy: `pid` as the call has returned it. */
+static void copied(long pid, bool company)
+{
+    if (pid != 0) {
+        ljt_gate_fork_parent();
+        return;
+    }
+    ljt_gate_fork_child();
+    if (company)
+        ljt_reclaim_forbid();
+}
+
 EXPORT pid_t _Fork(void)
 {
     if (ljt_next.fork_raw == NULL)
@@ -130,12 +143,10 @@ EXPORT pid_t _Fork(void)
         errno = ENOSYS;
         return -1;
     }
+    bool company = ljt_reclaim_has_company();
     ljt_gate_fork_prepare();
     pid_t pid = ljt_next.fork_raw();
-    if (pid == 0)
-        ljt_gate_fork_child();
-    else
-        ljt_gate_fork_parent();
+    copied(pid, company);
     return pid;
 }
 
@@ -149,12 +160,10 @@ EXPORT long syscall(long number, ...)
     va_end(args);
     if (__builtin_expect(!copies_memory(number, arg), 1))
         return ljt_kernel_call(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+    bool company = ljt_reclaim_has_company();
     ljt_gate_fork_prepare();
     long pid = ljt_kernel_call(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
-    if (pid == 0)
-        ljt_gate_fork_child();
-    else
-        ljt_gate_fork_parent();
+    copied(pid, company);
     return pid;
 }
 

@@ -97,6 +97,16 @@ static _Atomic int current = -1;      /* the slot at work on; pairs with take_sl
 static _Atomic bool fenced;
 static uint64_t thread_cpu;
 
+void ljt_reclaim_forbid(void)
+{
+    atomic_store_explicit(&ljt_wiped.reclaimer, LJT_RECLAIMER_FAILED, memory_order_release);
+}
+
+bool ljt_reclaim_has_company(void)
+{
+    return ljt_kernel.threads() != 1 + (unsigned)ljt_reclaim_running();
+}
+
 bool ljt_reclaim_started(void)
 {
     return atomic_load_explicit(&ljt_wiped.reclaimer, memory_order_relaxed) != LJT_RECLAIMER_NONE;

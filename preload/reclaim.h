@@ -21,6 +21,16 @@ enum ljt_reclaimer { LJT_RECLAIMER_NONE, LJT_RECLAIMER_STARTED, LJT_RECLAIMER_FA
  */
 void ljt_reclaim_start(void);
 
+/*
+ * This process never starts it: a child that was copied from a process with other threads without fork's own care.
+ * Starting a thread allocates, and one of those may have held malloc's lock, which nobody would ever release. In such
+ * a child, before its first gated call. Async-signal-safe.
+ */
+void ljt_reclaim_forbid(void);
+
+/* Has the process other threads than the calling one and the reclaimer, or may it have some? Async-signal-safe. */
+bool ljt_reclaim_has_company(void);
+
 /* Has this process started it (or tried in vain)? */
 bool ljt_reclaim_started(void);
 

@@ -26,3 +26,19 @@ test_commands_started_from_lua() {
 	END
 	run_host "${EAGER[@]}" "$LUAJIT" commands.lua
 }
+
+# A copy that was made behind fork's back may have malloc's lock from a thread that is not in it: starting a thread, which
+# allocates, would wait for ever. So there is none, and the pages stay.
+test_no_thread_in_a_raw_copy_of_a_threaded_process() {
+	local how
+	for how in _Fork clone; do
+		expect_equal "$(run_host "${EAGER[@]}" "$(host raw_child)" $how 2)" "threads 1" "the child of $how"
+	done
+}
+test_thread_in_a_raw_copy_of_a_process_without_others() {
+	need_library
+	local how
+	for how in _Fork clone; do
+		expect_equal "$(run_host "${EAGER[@]}" "$(host raw_child)" $how 0)" "threads 2" "the child of $how"
+	done
+}

@@ -21,7 +21,7 @@
 #include "stress.h"
 
 #define JUMP_SIGNAL (SIGRTMIN + 3)
-#define CHILD_SECONDS 120 /* a child that takes longer hangs */
+#define HANG_SECONDS 180 /* a child that takes so long hangs, and its parent with it */
 
 extern char **environ;
 extern pid_t _Fork(void) __attribute__((weak));
@@ -88,7 +88,6 @@ static void jump(int signo)
 __attribute__((noreturn)) static void live_as_child(struct worker *w, int raw)
 {
     struct heap *h = w->heap;
-    alarm(CHILD_SECONDS);
     heap_verify(h, "in a child");
     for (unsigned n = (unsigned)random_below(&w->random, 20000); n > 0; n--)
         heap_step(h);
@@ -325,7 +324,8 @@ int main(int argc, char **argv)
             die("no thread");
     }
 
-    uint64_t operations = 0;
+    uint64_t operations = 0, before = 0;
+    double moved = began;
     while (operations < option.operations) {
         sleep_ms(2 + (long)random_below(&random, 20));
         struct worker *w = &workers[random_below(&random, option.threads)];
@@ -334,6 +334,12 @@ int main(int argc, char **argv)
         operations = 0;
         for (unsigned i = 0; i < option.threads; i++)
             operations += __atomic_load_n(&workers[i].operations, __ATOMIC_RELAXED);
+        if (operations != before)
+            moved = seconds();
+        before = operations;
+        if (seconds() - moved > HANG_SECONDS)
+            die("nothing has moved for %d s after %llu operations", HANG_SECONDS,
+                (unsigned long long)operations);
         if (seconds() - told >= 10) {
             told = seconds();
             printf("stress: %.1f%%, %llu operations in %.0f s\n",
