@@ -1,10 +1,12 @@
 /*
  * sandbox CALL ACTION COMMAND [ARG ...]: runs a command under a seccomp filter that has an opinion on one system call.
  *   CALL     process_vm_readv, mincore, madvise, process_madvise, membarrier, prctl, clone (as fork does it: no
- *            thread), none
+ *            thread), thread (clone3, as pthread_create does it), create (openat that may make a file), rename, statx,
+ *            none
  *   ACTION   a number of an error (0: the call does nothing and succeeds), kill, or kill-thread
  * Of madvise only MADV_DONTNEED is meant, of prctl PR_SET_NAME.
  */
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
@@ -27,6 +29,10 @@ static const struct {
     {"membarrier", SYS_membarrier, 0, 0, 0},
     {"prctl", SYS_prctl, 0, PR_SET_NAME, ~0u},
     {"clone", SYS_clone, 0, 0, CLONE_THREAD},
+    {"thread", SYS_clone3, 0, 0, 0},
+    {"create", SYS_openat, 2, O_CREAT, O_CREAT},
+    {"rename", SYS_renameat, 0, 0, 0},
+    {"statx", SYS_statx, 0, 0, 0},
 };
 
 int main(int argc, char **argv)
