@@ -5,6 +5,7 @@
 #include "control.h"
 #include "gate.h"
 #include "gc.h"
+#include "pressure.h"
 
 /*
  * Why the store to gc.threshold is safe
@@ -32,11 +33,14 @@
 #define GROWTH_MIN (UINT64_C(64) << 10)
 
 /*
- * Steps that a nudge demands, one at each of the next checks. One takes about 14 us (200 objects swept): 6% of a
- * processor at most, as there is one nudge a window, until the cycle ends. The work is LuaJIT's own and the same at any
- * pace; a request of 100 allocations takes a millisecond or two longer meanwhile.
+ * A nudge demands so many steps, one at each of the next checks, and is repeated every DRIP until the cycle ends: 2% of a
+ * processor, as one takes about 14 us (200 objects swept). The work is LuaJIT's own and the same at any pace; in drops
+ * it makes a request take 0.1 ms longer, not a millisecond or two.
+ *   A drop that nobody takes is offered for twice as long each time: who makes no calls is not worth waking for.
  */
-#define STEPS 4096
+#define STEPS 8
+#define DRIP (5 * MS)
+#define DRIP_MAX (640 * MS)
 
 /*
  * auto: what makes a cycle worth it. The growth since the last one is known, what of the rest was dropped is not;
@@ -71,7 +75,8 @@ static void judge(struct ljt_arena *a, const struct ljt_gc *gc)
 {
     struct ljt_nudge *n = &a->nudge;
     a->stats.collected += n->total > gc->total ? n->total - gc->total : 0;
-    ljt_worth_learn(&n->worth, n->total, gc->total);
+    if (n->begun) /* else it was under way while the VM was busy: what it has freed says little */
+        ljt_worth_learn(&n->worth, n->total, gc->total);
     atomic_store_explicit(&n->given, false, memory_order_relaxed);
 }
 
@@ -106,36 +111,95 @@ static bool may_begin(const struct ljt_gc *gc)
     return ljt_gc_rests(gc) && gc->pause <= LJT_USUAL_PAUSE;
 }
 
-static bool is_wanted(struct ljt_nudge *n, const struct ljt_gc *gc, bool given)
+/*
+ * A cycle that LuaJIT has begun itself, shortly before its peak was over, say, and that the VM, quiet by now, would take
+ * hours to get on with. Not where quiet is all that the VM ever is: its cycles are as long as it likes them.
+ */
+static bool may_hasten(const struct ljt_arena *a, const struct ljt_gc *gc)
+{
+    return gc->state != 0 && ljt_gc_runs(gc) && gc->pause <= LJT_USUAL_PAUSE && a->pace.policy.quiet &&
+           gc->total >= ljt_config.min_reclaim;
+}
+
+static bool pays(struct ljt_nudge *n, const struct ljt_gc *gc)
+{
+    if (ljt_pressure_level() == LJT_PRESSURE_HIGH) /* an eighth, whatever cycles have brought before */
+        return ljt_gc_growth(gc) >= ljt_config.min_reclaim && ljt_gc_growth(gc) >= gc->total / 8;
+    return ljt_worth_pays(&n->worth, gc, ljt_config.gc_nudge == LJT_GC_NUDGE_ON);
+}
+
+static bool is_wanted(struct ljt_arena *a, const struct ljt_gc *gc, bool given)
 {
     if (given)
         return ljt_gc_runs(gc);
-    return may_begin(gc) && ljt_worth_pays(&n->worth, gc, ljt_config.gc_nudge == LJT_GC_NUDGE_ON);
+    a->nudge.hasten = may_hasten(a, gc);
+    return a->nudge.hasten || (may_begin(gc) && pays(&a->nudge, gc));
 }
 
-void ljt_nudge_consider(struct ljt_arena *a, uint64_t now)
+static void post(struct ljt_arena *a, bool wanted)
 {
-    struct ljt_nudge *n = &a->nudge;
     _Atomic uint32_t *want = &ljt_wiped.word[a->slot].want;
-    struct ljt_gc gc;
-    if (ljt_config.gc_nudge == LJT_GC_NUDGE_OFF || ljt_config.mode == LJT_MODE_OBSERVE || !read_gc(a, &gc))
-        return;
-    if (n->posted && (atomic_load_explicit(want, memory_order_acquire) & LJT_WANT_NUDGE) == 0)
-        n->posted = false;                                              /* given, or refused */
-    bool given = atomic_load_explicit(&n->given, memory_order_acquire); /* pairs with ljt_nudge_give */
-    if (given && ljt_gc_rests(&gc)) {
-        judge(a, &gc);
-        given = false;
-    }
-    int is_quiet = quiet(a, now);
-    if (is_quiet < 0)
-        return;
-    bool wanted = is_quiet && is_wanted(n, &gc, given);
+    struct ljt_nudge *n = &a->nudge;
     if (wanted && !n->posted)
         atomic_fetch_or_explicit(want, LJT_WANT_NUDGE, memory_order_release);
     else if (!wanted && n->posted)
         atomic_fetch_and_explicit(want, ~(uint32_t)LJT_WANT_NUDGE, memory_order_relaxed);
     n->posted = wanted;
+}
+
+/* Reads what has come of the last drop. False where there is nothing to say about this VM. */
+static bool look(struct ljt_arena *a, struct ljt_gc *gc, bool *given)
+{
+    struct ljt_nudge *n = &a->nudge;
+    if (ljt_config.gc_nudge == LJT_GC_NUDGE_OFF || ljt_config.mode == LJT_MODE_OBSERVE || !read_gc(a, gc))
+        return false;
+    if (n->posted &&
+        (atomic_load_explicit(&ljt_wiped.word[a->slot].want, memory_order_acquire) & LJT_WANT_NUDGE) == 0)
+        n->posted = false;                                          /* given, or refused */
+    *given = atomic_load_explicit(&n->given, memory_order_acquire); /* pairs with ljt_nudge_give */
+    if (*given && ljt_gc_rests(gc)) {
+        judge(a, gc);
+        *given = false;
+        n->drip = 0;
+    }
+    return true;
+}
+
+void ljt_nudge_consider(struct ljt_arena *a, uint64_t now)
+{
+    struct ljt_gc gc;
+    bool given;
+    if (!look(a, &gc, &given))
+        return;
+    int is_quiet = quiet(a, now);
+    if (is_quiet < 0)
+        return;
+    bool wanted = is_quiet && is_wanted(a, &gc, given);
+    a->nudge.drip = wanted ? DRIP : 0;
+    a->nudge.next = now + DRIP;
+    post(a, wanted);
+}
+
+uint64_t ljt_nudge_drip(struct ljt_arena *a, uint64_t now)
+{
+    struct ljt_nudge *n = &a->nudge;
+    struct ljt_gc gc;
+    bool given;
+    if (n->drip == 0)
+        return UINT64_MAX;
+    if (now < n->next)
+        return n->next;
+    if (!look(a, &gc, &given))
+        n->drip = 0;
+    if (n->drip != 0) { /* else that was the cycle's end */
+        n->drip = n->posted ? 2 * n->drip : DRIP;
+        n->next = now + n->drip;
+        if (!n->posted && given)
+            post(a, ljt_gc_runs(&gc));
+        if (n->drip > DRIP_MAX)
+            n->drip = 0; /* until the next round */
+    }
+    return n->drip != 0 ? n->next : UINT64_MAX;
 }
 
 void ljt_nudge_give(struct ljt_arena *a)
@@ -146,12 +210,15 @@ void ljt_nudge_give(struct ljt_arena *a)
         ljt_config.gc_nudge == LJT_GC_NUDGE_OFF) /* since it was posted */
         return;
     bool given = atomic_load_explicit(&n->given, memory_order_relaxed);
-    if (given ? !ljt_gc_runs(&gc) : !may_begin(&gc))
+    bool begin = !given && !n->hasten;
+    if (begin ? !may_begin(&gc) : !ljt_gc_runs(&gc)) /* not as it was when it was posted */
         return;
     ljt_gc_demand(a, STEPS);
     if (given)
         return;
     n->total = gc.total;
-    ljt_histogram_bump(&a->stats.nudges, 1);
+    n->begun = begin;
+    if (begin)
+        ljt_histogram_bump(&a->stats.nudges, 1);
     atomic_store_explicit(&n->given, true, memory_order_release); /* pairs with ljt_nudge_consider */
 }

@@ -4,12 +4,13 @@
  * What the collector has not found is in use for lj_alloc, and for us. After a peak LuaJIT waits until the heap has
  * doubled; a quiet VM may take hours to that. The reclaimer judges, once a round, whether a cycle is likely to pay,
  * and posts LJT_WANT_NUDGE; the VM's next growing allocator call lowers gc.threshold below gc.total, and the VM's own
- * allocation drives the cycle from there, in its usual steps. While the VM stays quiet the nudge is repeated, so that
- * the cycle ends within a minute or so, however little is allocated. A VM that allocates nothing is not nudged.
+ * allocation drives the cycle from there, in its usual steps. While the VM stays quiet the nudge is repeated, a few steps
+ * at a time. A cycle that LuaJIT has begun itself is driven on likewise if the VM has become quiet since. A VM that
+ * allocates nothing is not nudged.
  *
- * Never: where the fields are not proven (gc.h), in a cycle that LuaJIT has begun itself, where the program has
- * stopped its collector, drives it by hand or has asked for a longer pause than LuaJIT's 200%, within a finalizer, while
- * the library is paused (control.h), or in LJTRIM_MODE=observe.
+ * Never: where the fields are not proven (gc.h), where the program has stopped its collector, drives it by hand or has
+ * asked for a longer pause than LuaJIT's 200%, within a finalizer, while the library is paused (control.h), or in
+ * LJTRIM_MODE=observe.
  */
 #ifndef LJT_NUDGE_H
 #define LJT_NUDGE_H
@@ -36,9 +37,13 @@ struct ljt_nudge {
     uint64_t seq, since; /* busy, and the time, when the present window began */
     struct ljt_worth worth;
     bool posted;
+    bool
+        hasten; /* what is posted is for a cycle of LuaJIT's own; read by the mutator, who has seen it posted */
+    uint64_t drip, next; /* ns between two drops, 0: none is due; when the next is */
 
-    /* Written by the mutator: `total` before, then `given`; read, and `given` cleared, by the reclaimer. */
-    uint64_t total;     /* in use when the cycle began */
+    /* Written by the mutator: the rest before `given`; read, and `given` cleared, by the reclaimer. */
+    uint64_t total;     /* in use when the cycle began, or was first hastened */
+    bool begun;         /* it was begun by us */
     _Atomic bool given; /* a nudged cycle is on its way */
 };
 
@@ -51,6 +56,9 @@ void ljt_worth_learn(struct ljt_worth *w, uint64_t before, uint64_t after);
  * slot's arena is ARMED.
  */
 void ljt_nudge_consider(struct ljt_arena *a, uint64_t now);
+
+/* Once a turn: the next drop of a cycle that is on its way. Returns when it wants the next turn; UINT64_MAX: never. */
+uint64_t ljt_nudge_drip(struct ljt_arena *a, uint64_t now);
 
 /* The mutator's part, in a call that asks for more memory: LJT_WANT_NUDGE was set, and has been cleared. */
 void ljt_nudge_give(struct ljt_arena *a);

@@ -514,6 +514,8 @@ static uint64_t attend(unsigned slot, uint64_t now)
             wish = next_turn(a, now);
         else if (!ljt_gate_may_sleep(slot, a->pace.seq)) /* not sooner: busy may stay odd for ever */
             wish = now + ljt_config.interval_ms * MS;
+        uint64_t drip = ljt_control_paused() ? UINT64_MAX : ljt_nudge_drip(a, now);
+        wish = drip < wish ? drip : wish;
     }
     atomic_store_explicit(&current, -1, memory_order_release);
     return wish;

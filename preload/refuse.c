@@ -44,7 +44,7 @@ bool ljt_refuse_look(const struct ljt_module *module)
 
 static const char *reason(void)
 {
-    if (under_valgrind)
+    if (under_valgrind && ljt_config.mode == LJT_MODE_AUTO) /* who insists may count instructions */
         return "valgrind watches the memory of this process";
     if (ljt_config.mode == LJT_MODE_OBSERVE) /* it changes nothing, so it needs nothing */
         return NULL;

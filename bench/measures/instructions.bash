@@ -5,7 +5,7 @@
 profile() {
 	local file=$work/callgrind.out
 	rm -f "$file"*
-	LD_PRELOAD=${1#*=} valgrind --tool=callgrind --separate-threads=yes --callgrind-out-file="$file" \
+	LJTRIM_MODE=native LD_PRELOAD=${1#*=} valgrind --tool=callgrind --separate-threads=yes --callgrind-out-file="$file" \
 		luajit -joff "${@:2}" >"$work/callgrind.log" 2>&1 || die "callgrind: $(tail -n 2 "$work/callgrind.log")"
 	awk -f bench/tools/callgrind.awk "$file-01"
 }

@@ -11,7 +11,7 @@ if wanted true; then
 	done
 	for variant in "${variants[@]}"; do
 		preload=$(environment_of "$variant")
-		LD_PRELOAD=${preload#*=} valgrind --tool=callgrind --callgrind-out-file="$work/callgrind.out" \
+		LJTRIM_MODE=native LD_PRELOAD=${preload#*=} valgrind --tool=callgrind --callgrind-out-file="$work/callgrind.out" \
 			/bin/true 2>/dev/null || die "callgrind failed"
 		read -r total rest < <(awk -f bench/tools/callgrind.awk "$work/callgrind.out")
 		sample true.instructions "$variant" 1 "$total"

@@ -5,12 +5,14 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "control.h"
 #include "gc.h"
 #include "nudge.h"
+#include "pressure.h"
 
 #define MS UINT64_C(1000000)
 
@@ -369,6 +371,116 @@ static uint64_t nudges_in(unsigned rounds)
         be_quiet_until_collected();
     }
     return nudges() - before;
+}
+
+/* ---- Drops ---- */
+
+/* The reclaimer's turns until it wants none; the VM makes so many calls before each. Returns how many. */
+static unsigned turns(unsigned calls)
+{
+    unsigned n = 0;
+    for (uint64_t next; (next = ljt_nudge_drip(arena, ljt_kernel.now())) != UINT64_MAX; n++) {
+        cr_assert(n < 100000, "without end");
+        cr_assert(next > ljt_kernel.now());
+        lab_pass_time(next - ljt_kernel.now());
+        for (unsigned i = 0; i < calls; i++)
+            allocate_a_little();
+    }
+    return n;
+}
+
+Test(nudge, drops_follow_each_other_until_the_cycle_ends)
+{
+    open_vm();
+    fill();
+    drop();
+    round_after(1000);
+    round_after(1000);
+    uint64_t before = in_use(), start = ljt_kernel.now();
+    unsigned n = turns(20);
+    cr_expect(!posted() && !atomic_load(&arena->nudge.given) && nudges() == 1);
+    cr_expect(in_use() < before / 4 && n > 5, "%u turns", n);
+    cr_expect(ljt_kernel.now() - start <= n * 10 * MS, "5 ms apart, but for the first");
+}
+
+Test(nudge, a_drop_takes_few_steps)
+{
+    open_vm();
+    fill();
+    drop();
+    round_after(1000);
+    round_after(1000);
+    uint64_t before = in_use();
+    for (int i = 0; i < 100; i++)
+        allocate_a_little();
+    cr_expect(nudges() == 1 && atomic_load(&arena->nudge.given), "not all at once");
+    cr_expect(in_use() > before / 2);
+}
+
+Test(nudge, a_drop_that_nobody_takes_wakes_nobody)
+{
+    open_vm();
+    fill();
+    drop();
+    round_after(1000);
+    round_after(1000);
+    unsigned n = turns(0);
+    cr_expect(n > 2 && n < 12 && posted() && nudges() == 0, "%u turns", n);
+    allocate_a_little();
+    round_after(1000);
+    turns(20);
+    cr_expect(nudges() == 1 && !atomic_load(&arena->nudge.given), "it went on with the VM");
+}
+
+Test(nudge, no_drop_once_it_is_turned_off)
+{
+    open_vm();
+    fill();
+    drop();
+    round_after(1000);
+    round_after(1000);
+    ljt_config.gc_nudge = LJT_GC_NUDGE_OFF;
+    lab_pass_time(1000 * MS);
+    cr_expect(ljt_nudge_drip(arena, ljt_kernel.now()) == UINT64_MAX);
+}
+
+Test(nudge, a_cycle_that_luajit_has_begun_is_driven_on_in_a_vm_that_has_grown_quiet)
+{
+    open_vm();
+    fill();
+    run("collectgarbage('step', 0)");
+    struct ljt_gc gc;
+    cr_assert(ljt_gc_read(arena, &gc) && gc.state != 0);
+    arena->pace.policy.quiet = true;
+    round_after(1000);
+    round_after(1000);
+    cr_assert(posted());
+    turns(20);
+    cr_expect(ljt_gc_read(arena, &gc) && ljt_gc_rests(&gc) && nudges() == 0);
+    cr_expect(arena->nudge.worth.left == 0, "nothing is learned from it");
+}
+
+/* ---- Pressure ---- */
+
+static ssize_t stalling(const char *path, char *buf, size_t size)
+{
+    if (strcmp(path, "/proc/pressure/memory") != 0)
+        return -1;
+    return (ssize_t)strlen(strncpy(buf, "some avg10=50.00 avg60=0.00 avg300=0.00 total=0\n", size));
+}
+
+Test(nudge, under_pressure_what_was_learned_does_not_count)
+{
+    open_vm();
+    fill();
+    arena->nudge.worth = (struct ljt_worth){.share = 1};
+    round_after(1000);
+    round_after(1000);
+    cr_expect(!posted());
+    ljt_kernel.read_file = stalling;
+    cr_assert(ljt_pressure_check(ljt_kernel.now()) == LJT_PRESSURE_HIGH);
+    round_after(1000);
+    cr_expect(posted());
 }
 
 Test(nudge, cycles_that_free_little_become_rare_until_the_next_peak)
