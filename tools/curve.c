@@ -167,7 +167,7 @@ static const struct {
     uint64_t (*of)(const struct ljt_sample *s);
 } lines[] = {
     {"RSS", LJT_FAINT, 2, true, rss_of},
-    {"resident in arenas", LJT_COLOUR_RESIDENT, 0, false, resident_of},
+    {"resident", LJT_COLOUR_RESIDENT, 0, false, resident_of},
     {"page floor", LJT_COLOUR_FLOOR, 8, false, floor_of},
     {"live", LJT_COLOUR_LIVE, 4, false, live_of},
 };

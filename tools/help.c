@@ -11,6 +11,8 @@ const char ljt_usage[] = "usage: ljtrim inspect PID [--json | --csv] [--map FILE
                          "                      [--max-stop MS]\n"
                          "       ljtrim stats PID [--json | --prometheus | --growth] [--watch SECONDS]\n"
                          "       ljtrim top [--once] [--interval SECONDS] [--sort KEY]\n"
+                         "       ljtrim report PID [--seconds N] [--interval S] [-o FILE] [--no-stop]\n"
+                         "                     [--max-stop MS]\n"
                          "       ljtrim run [--OPTION VALUE ...] -- COMMAND [ARG ...]\n"
                          "       ljtrim doctor [PID | -- COMMAND [ARG ...]]\n"
                          "       ljtrim help [SUBCOMMAND | OPTION]\n"
@@ -20,6 +22,8 @@ const char ljt_usage[] = "usage: ljtrim inspect PID [--json | --csv] [--map FILE
                          "         LuaJIT's allocator holds is free, and what libljtrim would return\n"
                          "stats    shows the figures of a process in which libljtrim is preloaded\n"
                          "top      shows all such processes, again and again\n"
+                         "report   watches a process for a while and writes its memory over time and page\n"
+                         "         by page into one HTML or SVG file\n"
                          "run      runs a command with libljtrim preloaded\n"
                          "doctor   says what libljtrim finds here, in a process or in a command, what\n"
                          "         stands in its way, and what to do about it\n"
@@ -93,6 +97,28 @@ static const char top_help[] =
     "\n"
     "Exit status: 0 done, 2 usage, 1 anything else\n";
 
+static const char report_help[] =
+    "ljtrim report PID [--seconds N] [--interval S] [-o FILE] [--no-stop]\n"
+    "              [--max-stop MS]\n"
+    "\n"
+    "Watches a process and writes one file that needs nothing else: RSS and what\n"
+    "LuaJIT's arenas hold over time, the map of their pages, figures, the verdict.\n"
+    "With libljtrim in the process the figures are its own, and it is never stopped.\n"
+    "Otherwise its heap is walked as by inspect: it is stopped again only when stops\n"
+    "make up at most 1% of the time, and read while it runs for at most 10%.\n"
+    "\n"
+    "  --seconds N    for so long (60); 0: until it ends, or ljtrim is interrupted\n"
+    "  --interval S   seconds between two samples (1; 0.1 at least)\n"
+    "  -o FILE        .html or .svg (ljtrim-report-PID.html)\n"
+    "  --no-stop      never stops it: the figures are approximate\n"
+    "  --max-stop MS  after this time it runs on, the rest is read meanwhile (20)\n"
+    "\n"
+    "If it ends, or an interrupt, SIGTERM or SIGHUP comes, what has been seen until\n"
+    "then is written.\n"
+    "\n"
+    "Exit status: 0 done, 2 usage, 3 no such process, 4 no permission, 5 no LuaJIT\n"
+    "arena in it, 6 an arena that was never at rest, 1 anything else\n";
+
 static const char run_help[] =
     "ljtrim run [--library FILE] [--print] [--OPTION VALUE ...] -- COMMAND [ARG ...]\n"
     "\n"
@@ -123,11 +149,8 @@ static const char doctor_help[] =
 
 static const struct {
     const char *word, *text;
-} topics[] = {{"inspect", inspect_help},
-              {"stats", stats_help},
-              {"top", top_help},
-              {"run", run_help},
-              {"doctor", doctor_help}};
+} topics[] = {{"inspect", inspect_help}, {"stats", stats_help}, {"top", top_help},
+              {"report", report_help},   {"run", run_help},     {"doctor", doctor_help}};
 
 static char lower_dash(char c)
 {
