@@ -264,19 +264,26 @@ LUA_LIB_DIR ?= $(PREFIX)/share/lua/5.1
 
 man_path = $(PREFIX)/share/man/man$(subst .,,$(suffix $(page)))/$(notdir $(page))
 
+# Alert rules and the dashboard, for whoever runs Prometheus and Grafana; nothing of ours reads them.
+CONTRIB      := $(wildcard contrib/*)
+contrib_path = $(PREFIX)/share/libljtrim/$(notdir $(file))
+
 install: all  ## install under $(DESTDIR)$(PREFIX)
 	install -D -m 644 $(BUILD)/libljtrim.so '$(DESTDIR)$(PREFIX)/lib/libljtrim.so'
 	install -D -m 644 $(BUILD)/libljtrim-symtab.so '$(DESTDIR)$(PREFIX)/lib/libljtrim-symtab.so'
 	install -D -m 755 $(BUILD)/ljtrim '$(DESTDIR)$(PREFIX)/bin/ljtrim'
 	install -D -m 644 preload/ljtrim.h '$(DESTDIR)$(PREFIX)/include/ljtrim.h'
 	install -D -m 644 lualib/resty/ljtrim.lua '$(DESTDIR)$(LUA_LIB_DIR)/resty/ljtrim.lua'
+	$(foreach file,$(CONTRIB),install -D -m 644 $(file) '$(DESTDIR)$(contrib_path)' &&) true
 	$(foreach page,$(MAN_PAGES),install -D -m 644 $(page) '$(DESTDIR)$(man_path)' &&) true
 
 uninstall:  ## remove what install has put there
 	rm -f '$(DESTDIR)$(PREFIX)/lib/libljtrim.so' '$(DESTDIR)$(PREFIX)/lib/libljtrim-symtab.so' \
 	    '$(DESTDIR)$(PREFIX)/bin/ljtrim' \
 	    '$(DESTDIR)$(PREFIX)/include/ljtrim.h' '$(DESTDIR)$(LUA_LIB_DIR)/resty/ljtrim.lua' \
+	    $(foreach file,$(CONTRIB),'$(DESTDIR)$(contrib_path)') \
 	    $(foreach page,$(MAN_PAGES),'$(DESTDIR)$(man_path)')
+	@rmdir '$(DESTDIR)$(PREFIX)/share/libljtrim' 2>/dev/null || true
 
 clean:  ## remove everything that was built
 	rm -rf $(BUILD)
