@@ -312,7 +312,13 @@ static void html_series(FILE *f, const struct ljt_curve *c)
           "<th scope=\"col\">live</th></tr>\n",
           f);
     for (size_t i = 0; i <= rows; i++) {
-        const struct ljt_sample *s = &c->samples[rows == 0 ? 0 : i * (c->count - 1) / rows];
+        /* Of those between two rows one with figures, if there is any. */
+        size_t at = rows == 0 ? 0 : i * (c->count - 1) / rows, next = at + 1;
+        if (i < rows)
+            next = (i + 1) * (c->count - 1) / rows;
+        for (size_t k = at; k < next && !c->samples[at].told; k++)
+            at = c->samples[k].told ? k : at;
+        const struct ljt_sample *s = &c->samples[at];
         char buf[32];
         struct ljt_text t = LJT_TEXT(buf);
         ljt_curve_time(&t, s->at);

@@ -69,7 +69,8 @@ test_report_of_a_plain_process_names_what_it_holds() {
 	ljtrim report "$pid" --seconds 2 --interval 0.2 -o plain.html >said
 	check_report plain.html '"libljtrim would return" in text and mib(facts["libljtrim would return"]) > 20 and
 		mib(facts["Resident in LuaJIT'"'"'s arenas"]) > 3 * mib(facts["Page floor: needed pages"]) and
-		facts["What looking has cost it"].startswith("stopped ") and len(samples) >= 3 and mib(samples[-1][2]) > 20'
+		facts["What looking has cost it"].startswith("stopped ") and len(samples) >= 3 and
+		mib([s for s in samples if s[2] != "-"][-1][2]) > 20'
 	tail -n 1 said | grep -qx 'plain.html' || fail "said: $(cat said)"
 	ljtrim report "$pid" --seconds 1 -o plain.svg >said
 	check_report plain.svg '"would return" in text and "page floor" in text and "Arena " in text'
