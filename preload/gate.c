@@ -73,7 +73,7 @@
 
 struct ljt_gate ljt_gates[LJT_GATES];
 
-struct ljt_wiped ljt_wiped; /* in .bss: anonymous memory, which alone can be wiped on fork */
+struct ljt_wiped ljt_wiped;  /* in .bss: anonymous memory, which alone can be wiped on fork */
 static bool wiped_by_kernel; /* it says */
 
 /*
