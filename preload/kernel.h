@@ -56,7 +56,7 @@ extern struct ljt_kernel_facts ljt_kernel_facts;
  */
 long ljt_kernel_call(long number, long a, long b, long c, long d, long e, long f);
 
-/* Reads the page size. Cheap, no system call beyond what sysconf makes; called from the constructor. */
+/* Finds the page size and the true clock. Cheap, hardly a system call; called from the constructor. */
 void ljt_kernel_init(void);
 
 /* Tries out what the reclaimer relies on. Called once a process, before its first hold or purge. */
