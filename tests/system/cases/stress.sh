@@ -19,5 +19,5 @@ test_one_state_a_thread() { survives "$LJT_SO" "$(host stress)" --operations 2e6
 test_delays_within_the_protocol() { survives "$BUILD/delays/libljtrim.so" "$(host stress)" --operations 1e6 --threads 3; }
 test_poisoned_and_verified() {
 	need_library
-	survives "$LJT_SO" LJTRIM_DEBUG=poison,verify "$(host stress)" --operations 3e5 --threads 2 --states 2
+	survives "$LJT_SO" LJTRIM_DEBUG=poison,verify "$(host stress)" --operations 1e6 --threads 2 --states 2
 }

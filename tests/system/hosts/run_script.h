@@ -10,10 +10,8 @@
 
 #include "host.h"
 
-static int run_script(int argc, char **argv)
+static int run_script_in(lua_State *L, int argc, char **argv)
 {
-    lua_State *L = luaL_newstate();
-
     if (!L)
         die("no Lua state");
     luaL_openlibs(L);
@@ -25,8 +23,16 @@ static int run_script(int argc, char **argv)
     lua_setglobal(L, "arg");
     if (luaL_dofile(L, argv[0]))
         die("%s", lua_tostring(L, -1));
-    lua_close(L);
     return 0;
+}
+
+static int run_script(int argc, char **argv)
+{
+    lua_State *L = luaL_newstate();
+    int status = run_script_in(L, argc, argv);
+
+    lua_close(L);
+    return status;
 }
 
 #endif
