@@ -227,8 +227,10 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "stderr",
         .allowed = "stderr, or a path shorter than 1024 bytes in which %p is the process id",
         .unit = "",
-        .help = "Where lines and statistics go. A file is opened at the first line, appended to, and never "
-                "reached through a symbolic link; several processes may share one.",
+        .help =
+            "Where lines and statistics go. A file is opened at the first line, appended to, and never "
+            "reached through a symbolic link. A new one has mode 0600; one that was there must belong to the "
+            "process's user or root, and have no other name. Several processes may share one.",
     },
     {
         .name = "LJTRIM_LOG_LEVEL",
@@ -567,7 +569,10 @@ int ljt_config_set(const char *name, const char *value, struct ljt_text *error)
         if (error != NULL) {
             ljt_text_string(error, option->name);
             ljt_text_string(error, " is fixed when the process starts; keeping ");
-            ljt_config_value(option, &ljt_config, error);
+            char buf[LJT_CONFIG_PATH_SIZE];
+            struct ljt_text kept = LJT_TEXT(buf); /* a path may have characters that no log line has */
+            ljt_config_value(option, &ljt_config, &kept);
+            ljt_text_foreign(error, buf, COMPLAINT_VALUE);
         }
         return -EPERM;
     }

@@ -129,16 +129,47 @@ static bool still_ours(int fd)
            atomic_load_explicit(&file.inode, memory_order_relaxed) == (uint64_t)st.st_ino;
 }
 
+/*
+ * Whether a file that was there before us may have the log. The log often lies in a directory where others can write,
+ * and a master process runs as root: what somebody else has left there, a file or a FIFO of theirs, or another name of a
+ * file that is not for us, is refused. Devices (/dev/null) are root's.
+ */
+static int check_found(const struct stat *st)
+{
+    if (st->st_uid != geteuid() && st->st_uid != 0)
+        return -LJT_LOG_FOREIGN;
+    if (S_ISREG(st->st_mode) ? st->st_nlink > 1 : S_ISBLK(st->st_mode))
+        return S_ISREG(st->st_mode) ? -LJT_LOG_LINKED : -EACCES;
+    return 0;
+}
+
+/*
+ * Opens the log file; *created says whether it is new. O_NONBLOCK: a FIFO that nobody reads would stop the host here for
+ * ever. With O_EXCL nothing is opened that was there: our own file is known to be ours, whatever a file server makes of
+ * its owner.
+ */
+static long open_path(const char *path, bool *created)
+{
+    const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
+    long fd = -1;
+    for (int tries = 0; tries < 3; tries++) { /* it may come and go in between */
+        fd = syscall(SYS_openat, AT_FDCWD, path, flags | O_CREAT | O_EXCL, 0600);
+        *created = fd >= 0;
+        if (fd >= 0 || errno != EEXIST)
+            break;
+        fd = syscall(SYS_openat, AT_FDCWD, path, flags, 0);
+        if (fd >= 0 || errno != ENOENT)
+            break;
+    }
+    return fd;
+}
+
 /* A new descriptor of the log file, above stderr, and its identity stored. -errno. */
 static int open_file(const char *path)
 {
-    /*
-     * O_NONBLOCK: a FIFO that nobody reads would stop the host here for ever. O_NOFOLLOW: the log often lies
-     * in a directory where others can write, and a master process runs as root.
-     */
-    const int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
     struct stat st;
-    long fd = syscall(SYS_openat, AT_FDCWD, path, flags, 0600);
+    bool created;
+    long fd = open_path(path, &created);
 
     if (fd < 0)
         return -errno;
@@ -151,10 +182,10 @@ static int open_file(const char *path)
             return -error;
         fd = high;
     }
-    if (fstat((int)fd, &st) != 0) {
-        int error = errno;
+    int refused = fstat((int)fd, &st) != 0 ? -errno : created ? 0 : check_found(&st);
+    if (refused != 0) {
         syscall(SYS_close, (int)fd);
-        return -error;
+        return refused;
     }
     atomic_store_explicit(&file.device, (uint64_t)st.st_dev, memory_order_relaxed);
     atomic_store_explicit(&file.inode, (uint64_t)st.st_ino, memory_order_relaxed);
@@ -178,6 +209,8 @@ void ljt_log_reason(struct ljt_text *out, int error)
     case EDQUOT:
     case ENOSPC: ljt_text_string(out, "no space left"); break;
     case ENXIO: ljt_text_string(out, "nobody reads the pipe"); break;
+    case LJT_LOG_FOREIGN: ljt_text_string(out, "it belongs to another user"); break;
+    case LJT_LOG_LINKED: ljt_text_string(out, "it has other names: hard links"); break;
     case EROFS: ljt_text_string(out, "read-only file system"); break;
     default:
         ljt_text_string(out, "error ");

@@ -11,7 +11,8 @@
  * Signals: ljt_log_signal and ljt_log_raw are async-signal-safe; the others are not (vsnprintf).
  *
  * A log file is opened at the first line, so that processes with nothing to say leave no empty files behind.
- * It is never a symbolic link, and never opened for reading. Where it can't be opened, one line says so and
+ * It is never a symbolic link, nor anything that belongs to another user than this one and root, nor a file with other
+ * names, and never opened for reading; a new one has mode 0600. Where it can't be opened, one line says so and
  * the log is stderr. A host that closes descriptors it doesn't know (daemons do) may reuse the number of
  * ours: before every line the descriptor is compared with the file that was opened, and a stranger is left
  * alone.
@@ -58,6 +59,9 @@ void ljt_log_raw(const char *buf, size_t len);
 
 /* `text` as it is (the caller gives prefix and newline), in one write, whatever the level. */
 void ljt_log_signal(const char *text);
+
+/* Reasons beside those of errno. */
+enum { LJT_LOG_FOREIGN = 5001, LJT_LOG_LINKED };
 
 /* Appends why something with a file failed, in words where it is one of the reasons that occur. */
 void ljt_log_reason(struct ljt_text *out, int error);

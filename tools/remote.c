@@ -45,6 +45,8 @@ static void read_comm(struct ljt_remote *r)
         return;
     if (fgets(r->comm, sizeof(r->comm), f) != NULL)
         r->comm[strcspn(r->comm, "\n")] = '\0';
+    for (char *c = r->comm; *c != '\0'; c++) /* its process has chosen it: nothing for a terminal to obey */
+        *c = *c >= ' ' && *c <= '~' ? *c : '?';
     fclose(f);
 }
 

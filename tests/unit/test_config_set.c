@@ -21,6 +21,17 @@ static int set(const char *name, const char *value)
     return ljt_config_set(name, value, &error);
 }
 
+Test(config_set, tells_a_path_in_plain_characters)
+{
+    char buf[256];
+    struct ljt_text error = LJT_TEXT(buf);
+    char *environment[] = {"LJTRIM_LOG=/tmp/\xc3\xbc.log", NULL};
+    ljt_config_load(environment, &ljt_config, NULL, NULL);
+    cr_expect_str_not_empty(ljt_config.log_path);
+    cr_expect(ljt_config_set("log", "/x", &error) == -EPERM);
+    cr_expect_str_eq(buf, "LJTRIM_LOG is fixed when the process starts; keeping /tmp/??.log");
+}
+
 Test(config_set, takes_names_with_and_without_prefix_in_either_case)
 {
     cr_expect(set("LJTRIM_DECAY_MS", "17") == 0 && ljt_config.decay_ms == 17);

@@ -486,6 +486,54 @@ Test(log, does_not_wait_for_the_reader_of_a_fifo)
     expect_fallback("fifo", "(nobody reads the pipe)");
 }
 
+Test(log, refuses_a_file_that_has_another_name)
+{
+    close(open(in_dir("theirs"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    cr_assert(link(in_dir("theirs"), in_dir("link")) == 0);
+    expect_fallback("link", "(it has other names: hard links)");
+    cr_expect_str_eq(content(in_dir("theirs")), "");
+}
+
+Test(log, refuses_what_belongs_to_somebody_else)
+{
+    if (geteuid() != 0)
+        cr_skip_test("only root can give files away");
+    close(open(in_dir("file"), O_WRONLY | O_CREAT | O_CLOEXEC, 0666));
+    cr_assert(mkfifo(in_dir("fifo"), 0666) == 0);
+    int reader = open(in_dir("fifo"), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    cr_assert(reader >= 0 && chown(in_dir("file"), 65534, 65534) == 0 &&
+              chown(in_dir("fifo"), 65534, 65534) == 0);
+    expect_fallback("file", "(it belongs to another user)");
+    expect_fallback("fifo", "(it belongs to another user)");
+    char byte;
+    cr_expect_str_eq(content(in_dir("file")), "");
+    cr_expect(read(reader, &byte, 1) <= 0);
+    close(reader);
+}
+
+Test(log, goes_on_in_a_file_of_its_own_and_in_a_device)
+{
+    log_to(in_dir("log"), LJT_LOG_WARN);
+    ljt_log(LJT_LOG_WARN, "1");
+    log_to(in_dir("log"), LJT_LOG_WARN);
+    ljt_log(LJT_LOG_WARN, "2");
+    cr_expect_str_eq(content(in_dir("log")), "ljtrim: 1\nljtrim: 2\n");
+    catch_stderr();
+    log_to("/dev/null", LJT_LOG_WARN);
+    ljt_log(LJT_LOG_WARN, "3");
+    cr_expect_str_eq(caught(), "");
+}
+
+Test(log, new_file_is_for_its_owner_alone)
+{
+    struct stat st;
+    mode_t mask = umask(0);
+    log_to(in_dir("log"), LJT_LOG_WARN);
+    ljt_log(LJT_LOG_WARN, "1");
+    umask(mask);
+    cr_expect(stat(in_dir("log"), &st) == 0 && (st.st_mode & 07777) == 0600);
+}
+
 Test(log, falls_back_where_the_path_is_a_directory)
 {
     expect_fallback(".", "(it is a directory)");
