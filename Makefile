@@ -76,6 +76,8 @@ SYMTAB       := $(wildcard symtab/*.c)
 TOOLS        := $(wildcard tools/*.c)
 UNIT_TESTS   := $(wildcard tests/unit/*.c)
 FUZZED       := $(wildcard tests/fuzz/*.c)
+# Of the command, what reads what others have written: it is fuzzed, and replayed by the unit tests.
+READERS      := $(addprefix tools/,arena_state.c arenas.c object.c permission.c remote.c stats_reader.c walk.c)
 # These define mmap and friends, and hook them up when loaded: not inside a test binary.
 UNIT_PRELOAD := $(filter-out preload/interpose.c preload/entry.c,$(PRELOAD))
 # Of the command, what is a function of its arguments.
@@ -161,13 +163,13 @@ $(BUILD)/$(1)/tools/%.o: tools/%.c Makefile
 
 $(BUILD)/$(1)/tests/unit/%.o: tests/unit/%.c Makefile
 	$$(call compile,-DLJT_UNIT_TEST -DLJT_LIBRARY='"$(abspath $(BUILD))/libljtrim.so"' \
-	    -DLJT_SYMTAB_LIBRARY='"$(abspath $(BUILD))/libljtrim-symtab.so"' -DLJT_CORPUS='"$(abspath tests/fuzz/corpus)"' -fPIE -fvisibility=default $(3) \
+	    -DLJT_SYMTAB_LIBRARY='"$(abspath $(BUILD))/libljtrim-symtab.so"' -DLJT_CORPUS='"$(abspath tests/fuzz/corpus)"' -Itests/fuzz -fPIE -fvisibility=default $(3) \
 	    $$(LUAJIT_CFLAGS) $$(CRITERION_CFLAGS))
 
 $(BUILD)/$(1)/tests/fuzz/%.o: tests/fuzz/%.c Makefile
-	$$(call compile,-fPIE $(3))
+	$$(call compile,-Itools -fPIE $(3))
 
-$(BUILD)/$(2): $(patsubst %.c,$(BUILD)/$(1)/%.o,$(UNIT_PRELOAD) $(SYMTAB) $(UNIT_TOOLS) $(FUZZED)) \
+$(BUILD)/$(2): $(patsubst %.c,$(BUILD)/$(1)/%.o,$(UNIT_PRELOAD) $(SYMTAB) $(UNIT_TOOLS) $(READERS) $(FUZZED)) \
                $(patsubst %.c,$(BUILD)/$(1)/tests/unit/%.o,$(notdir $(UNIT_TESTS)) $(4))
 	$$(call need_files,$(UNIT_TESTS),tests/unit/)
 	$$(call link,-pie $(3),$(5) $$(LUAJIT_LIBS) $$(SYMTAB_LIBS) -ldl -lpthread -lm)
@@ -204,17 +206,27 @@ check-asan:   ## unit tests under AddressSanitizer
 check-ubsan:  ## unit tests under UndefinedBehaviorSanitizer
 check-tsan:   ## unit tests under ThreadSanitizer
 
-# libFuzzer needs clang; the tests need neither, they replay the corpus.
+# libFuzzer needs clang; the tests need neither, they replay the corpora.
 FUZZ_SECONDS = 60
-$(BUILD)/fuzz-symtab: tests/fuzz/symtab.c $(SYMTAB) $(wildcard symtab/*.h) Makefile
-	$(call say,CLANG,$@)
-	$(Q)$(CLANG) $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined \
-	    -fno-sanitize-recover=all tests/fuzz/symtab.c $(SYMTAB) $(SYMTAB_LIBS) -o $@
+FUZZ         = $(basename $(notdir $(FUZZED)))
+fuzz_cc      = $(CLANG) $(BASE_CPPFLAGS) -Itools -DLJT_FUZZER -std=gnu11 -O1 -g -fno-omit-frame-pointer \
+               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
-fuzz: $(BUILD)/fuzz-symtab  ## look for ELF files that break symtab/ (clang-14; FUZZ_SECONDS=60)
-	$(Q)mkdir -p $(BUILD)/fuzz-found
-	$(Q)cd $(BUILD) && ./fuzz-symtab -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=1 \
-	    $(ARGS) fuzz-found $(abspath tests/fuzz/corpus/symtab)
+$(BUILD)/fuzz/%.o: %.c Makefile
+	$(call say,CLANG,$<)
+	@mkdir -p $(@D)
+	$(Q)$(fuzz_cc) $(if $(filter tests/fuzz/%,$<),-Dljt_fuzz_$(*F)=LLVMFuzzerTestOneInput) -c $< -o $@
+
+$(BUILD)/fuzz-%: $(BUILD)/fuzz/tests/fuzz/%.o $(patsubst %.c,$(BUILD)/fuzz/%.o,$(UNIT_PRELOAD) $(SYMTAB) $(READERS))
+	$(call say,LD,$@)
+	$(Q)$(CLANG) -fsanitize=fuzzer,address,undefined -Wl,-z,noexecstack $^ $(SYMTAB_LIBS) -ldl -lpthread -o $@
+
+fuzz: $(FUZZ:%=$(BUILD)/fuzz-%)  ## look for inputs that break a target of tests/fuzz (clang-14; FUZZ='heap config' FUZZ_SECONDS=60)
+	$(Q)for t in $(FUZZ); do \
+	    mkdir -p $(BUILD)/fuzz-found/$$t && echo "fuzz: $$t" && \
+	    (cd $(BUILD) && ./fuzz-$$t -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=20 -print_final_stats=1 \
+	        $(ARGS) fuzz-found/$$t $(abspath tests/fuzz/corpus)/$$t) || exit 1; \
+	done
 
 check-model:  ## check the gate's protocol with spin (the part that CI checks: ARGS=--quick)
 	$(call need_program,tests/model/run)

@@ -52,12 +52,11 @@ static enum ljt_heap_fault prove_segments(const struct ljt_lj_state *m, struct l
             return LJT_HEAP_BAD_SEGMENT;
         census->segments++;
         census->mapped += s->size;
-        /* The next record must lie in memory that can be read before it is. */
+        /* The next record must lie in memory that can be read, to its last byte, before it is. */
         const struct ljt_lj_segment *next = s->next;
-        unsigned char vec;
+        struct ljt_lj_segment copy;
         if (((uintptr_t)next & 7) != 0 ||
-            (next != NULL &&
-             ljt_kernel.mincore((void *)ljt_page_down((uintptr_t)next), ljt_page_size, &vec) != 0))
+            (next != NULL && ljt_kernel.peek(&copy, next, sizeof(copy)) != (ssize_t)sizeof(copy)))
             return LJT_HEAP_BAD_SEGMENT;
         if ((census->segments & (census->segments - 1)) == 0)
             mark = s;
@@ -70,6 +69,18 @@ static enum ljt_heap_fault prove_segments(const struct ljt_lj_state *m, struct l
 struct free_sum {
     size_t chunks, bytes;
 };
+
+/* Fenceposts from here on, one a word; before them, as the last chunk, the segment's own record. */
+static bool is_fence(const struct ljt_lj_segment *s, uintptr_t at)
+{
+    uintptr_t end = s->base + s->size;
+    if ((uintptr_t)s != at - LJT_LJ_SEGMENT_CHUNK + LJT_LJ_MEM_OFFSET || end - at > LJT_LJ_TOP_FOOT)
+        return false;
+    for (; at + 8 < end; at += 8)
+        if (((const struct ljt_lj_chunk *)at)->head != LJT_LJ_FENCEPOST)
+            return false;
+    return true;
+}
 
 static enum ljt_heap_fault prove_chunks(const struct ljt_lj_state *m, const struct ljt_lj_segment *s,
                                         struct ljt_heap_census *census, struct free_sum *binned)
@@ -92,7 +103,7 @@ static enum ljt_heap_fault prove_chunks(const struct ljt_lj_state *m, const stru
             return LJT_HEAP_OK;
         }
         if (c->head == LJT_LJ_FENCEPOST) { /* a row of them ends every segment but top's */
-            if (!prev_in_use || end - at > LJT_LJ_TOP_FOOT)
+            if (!prev_in_use || !is_fence(s, at))
                 return LJT_HEAP_BAD_FLAGS;
             census->overhead += end - at;
             return LJT_HEAP_OK;

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-enum { MAX_SEGMENTS = 1 << 20 };
-
 static int add_record(struct ljt_arena_state *a, uintptr_t record, struct ljt_lj_segment segment)
 {
     if ((a->count & (a->count - 1)) == 0) {
@@ -81,8 +79,12 @@ int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, 
     uintptr_t top = (uintptr_t)a->state.top, record = address + offsetof(struct ljt_lj_state, seg);
     struct ljt_lj_segment s = a->state.seg;
     bool has_state = false, has_top = false;
-    for (;;) {
-        if (a->count == MAX_SEGMENTS || s.size < LJT_LJ_GRANULARITY || (s.base & (r->page - 1)) != 0 ||
+    /* Segments don't overlap: a list of more than all mappings together loops, or lies. */
+    size_t room = 0;
+    for (size_t i = 0; i < r->vmas.count; i++)
+        room += r->vmas.at[i].end - r->vmas.at[i].start;
+    for (;; room -= s.size) {
+        if (s.size > room || s.size < LJT_LJ_GRANULARITY || (s.base & (r->page - 1)) != 0 ||
             (s.size & (r->page - 1)) != 0 || !in_vmas(&r->vmas, s.base, s.size))
             return -ENOENT;
         has_state |= address - s.base < s.size;

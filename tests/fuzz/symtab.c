@@ -1,29 +1,15 @@
 /*
- * fuzz/symtab: any bytes at all, read as an ELF file. `make fuzz` lets libFuzzer loose on it; the unit tests replay
- * the corpus (tests/fuzz/corpus/symtab) and mutations of it.
+ * fuzz/symtab: any bytes at all, read as an ELF file. See fuzz.h.
  *
  * What must hold: no crash, and either an error with a text and nothing else, or functions inside the code.
  */
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "fuzz.h"
 #include "symtab.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
-
-static void demand(int holds, const char *what)
-{
-    if (holds)
-        return;
-    fprintf(stderr, "does not hold: %s\n", what);
-    abort();
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
+int ljt_fuzz_symtab(const uint8_t *bytes, size_t n)
 {
     static struct ljt_symtab s;
     int fd = memfd_create("fuzz", MFD_CLOEXEC);

@@ -178,6 +178,17 @@ Test(heap, proof_finds_bad_segments)
     BROKEN(s, m->seg.next, &far, LJT_HEAP_BAD_SEGMENT);
 }
 
+Test(heap, proof_reads_no_segment_record_beyond_the_end_of_a_mapping)
+{
+    struct specimen s = specimen();
+    struct ljt_lj_state *m = s.m;
+    uintptr_t page = (uintptr_t)ljt_kernel_alloc(2 * ljt_page_size);
+    ljt_kernel_free((void *)(page + ljt_page_size), ljt_page_size);
+    BROKEN(s, m->seg.next, page + ljt_page_size - 8, LJT_HEAP_BAD_SEGMENT);
+    cr_assert(mprotect((void *)page, ljt_page_size, PROT_NONE) == 0);
+    BROKEN(s, m->seg.next, page, LJT_HEAP_BAD_SEGMENT);
+}
+
 Test(heap, proof_finds_a_hole_in_a_segment)
 {
     struct specimen s = specimen();
@@ -197,6 +208,19 @@ Test(heap, proof_finds_a_segment_list_that_does_not_end)
     }
     s.m->seg.next = &record[0];
     expect_fault(&s, LJT_HEAP_BAD_SEGMENT, "a loop further on");
+}
+
+Test(heap, proof_finds_a_broken_fence_and_a_record_elsewhere)
+{
+    struct specimen s = specimen();
+    lab_add_segment(s.m, 256 * KIB);
+    lab_prove(s.m);
+    struct ljt_lj_segment *old = s.m->seg.next;
+    cr_assert(old != NULL);
+    uintptr_t last = old->base + old->size - 8;
+    BROKEN(s, *(size_t *)last, 0, LJT_HEAP_BAD_FLAGS);
+    struct ljt_lj_segment copy = *old;
+    BROKEN(s, s.m->seg.next, &copy, LJT_HEAP_BAD_FLAGS);
 }
 
 Test(heap, proof_finds_bad_chunks)

@@ -15,11 +15,10 @@
 #include <zlib.h>
 
 #include "elf_image.h"
+#include "fuzz.h"
 #include "symtab.h"
 
 TestSuite(elf, .init = lab_init, .timeout = 120);
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n); /* tests/fuzz/symtab.c */
 
 static const struct elf_image_symbol lj_alloc[] = {
     {"lua_newstate", 0x1000, 0x40},
@@ -361,7 +360,7 @@ Test(elf, answers_a_file_that_is_cut_off_anywhere)
 {
     struct elf_image e = whole();
     for (size_t n = 0; n < e.size; n++)
-        LLVMFuzzerTestOneInput(e.bytes, n);
+        ljt_fuzz_symtab(e.bytes, n);
     cr_expect(e.size > 1000);
     free(e.bytes);
 }
@@ -391,7 +390,7 @@ static void each_of_the_corpus(void (*use)(unsigned char *bytes, size_t n))
 
 static void replay(unsigned char *bytes, size_t n)
 {
-    LLVMFuzzerTestOneInput(bytes, n);
+    ljt_fuzz_symtab(bytes, n);
 }
 
 Test(elf, answers_every_file_of_the_corpus)
@@ -412,7 +411,7 @@ static void mutate(unsigned char *bytes, size_t n)
             uint64_t value = lab_below(2) ? lab_random() : odd[lab_below(8)];
             memcpy(copy + at, &value, width < n - at ? width : n - at);
         }
-        LLVMFuzzerTestOneInput(copy, lab_below(8) == 0 ? lab_below(n) : n);
+        ljt_fuzz_symtab(copy, lab_below(8) == 0 ? lab_below(n) : n);
     }
 }
 
