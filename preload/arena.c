@@ -525,10 +525,10 @@ void ljt_arena_close(unsigned slot)
     ljt_lock_acquire(&ljt_wiped.word[slot].life);
     atomic_store_explicit(&a->state, LJT_ARENA_CLOSING, memory_order_release);
     ljt_lock_release(&ljt_wiped.word[slot].life);
-    ljt_delay();
+    ljt_dawdle();
     destroy(a->m, a->module);
     ljt_takeover_drop(a);
-    ljt_delay();
+    ljt_dawdle();
     atomic_store_explicit(&ljt_wiped.word[slot].want, 0, memory_order_release);
     atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
 }

@@ -8,9 +8,14 @@
 #define LJT_DELAY_H
 
 #ifdef LJT_DELAYS
-void ljt_delay(void); /* keeps errno; async-signal-safe */
+/* Both keep errno and are async-signal-safe. */
+void ljt_delay(void);  /* where every allocator call passes: seldom */
+void ljt_dawdle(void); /* in holds, units, purges, forks, closes: often */
 #else
 static inline void ljt_delay(void)
+{
+}
+static inline void ljt_dawdle(void)
 {
 }
 #endif

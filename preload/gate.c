@@ -127,18 +127,18 @@ bool ljt_gate_hold(unsigned slot, uint64_t patience)
     struct ljt_gate *g = &ljt_gates[slot];
 
     atomic_store_explicit(&ljt_wiped.holding, 1, memory_order_seq_cst);
-    ljt_delay();
+    ljt_dawdle();
     if (atomic_load_explicit(&ljt_wiped.forking, memory_order_seq_cst) != 0) {
         atomic_store_explicit(&ljt_wiped.holding, 0, memory_order_release);
         return false;
     }
     atomic_fetch_or_explicit(&w->want, LJT_WANT_HOLD, memory_order_seq_cst);
-    ljt_delay();
+    ljt_dawdle();
     if (!fence_everybody()) {
         clear_hold(w);
         return false;
     }
-    ljt_delay();
+    ljt_dawdle();
 
     uint64_t start = 0;
     while ((atomic_load_explicit(&g->busy, memory_order_acquire) & 1) != 0) { /* pairs with exit */
@@ -151,7 +151,7 @@ bool ljt_gate_hold(unsigned slot, uint64_t patience)
         }
         relax();
     }
-    ljt_delay();
+    ljt_dawdle();
     ljt_lock_acquire(&w->life);
     return true;
 }
@@ -160,14 +160,14 @@ void ljt_gate_release(unsigned slot)
 {
     struct ljt_gate_word *w = &ljt_wiped.word[slot];
     ljt_lock_release(&w->life);
-    ljt_delay();
+    ljt_dawdle();
     clear_hold(w);
 }
 
 bool ljt_gate_may_sleep(unsigned slot, uint64_t seq)
 {
     atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_WAKE, memory_order_seq_cst);
-    ljt_delay();
+    ljt_dawdle();
     return fence_everybody() && (seq & 1) == 0 &&
            atomic_load_explicit(&ljt_gates[slot].busy, memory_order_acquire) == seq;
 }
@@ -191,7 +191,7 @@ void ljt_gate_fork_prepare(void)
 {
     int saved = errno;
     atomic_fetch_add_explicit(&ljt_wiped.forking, 1, memory_order_seq_cst);
-    ljt_delay();
+    ljt_dawdle();
     uint64_t start = ljt_kernel.now();
     while (atomic_load_explicit(&ljt_wiped.holding, memory_order_seq_cst) != 0 &&
            ljt_kernel.now() - start < FORK_PATIENCE)
@@ -241,7 +241,7 @@ static void step_aside(struct ljt_gate *g, struct ljt_gate_word *w)
             continue;
         }
         atomic_store_explicit(&w->waiters, 1, memory_order_seq_cst);
-        ljt_delay();
+        ljt_dawdle();
         ljt_kernel.futex_wait((const volatile void *)&w->want, want, 1000000);
         atomic_store_explicit(&w->waiters, 0, memory_order_relaxed);
     }
@@ -279,7 +279,7 @@ static void serve(unsigned slot, bool grows)
             ljt_arena_prove(slot);
         } else if (want & LJT_WANT_REQUEST) {
             ljt_unit_run(&ljt_arenas[slot], LJT_UNIT_BY_MUTATOR);
-            ljt_delay();
+            ljt_dawdle();
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_REQUEST, memory_order_acq_rel);
         } else if (want & LJT_WANT_START) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_START, memory_order_acq_rel);

@@ -69,14 +69,14 @@ static void purge_batch(struct ljt_arena *a, struct batch *b)
     ljt_lock *life = &ljt_wiped.word[a->slot].life;
     ljt_lock_acquire(life);
     bool armed = ljt_arena_is(a, LJT_ARENA_ARMED);
-    ljt_delay();
+    ljt_dawdle();
     if (armed && poison(a, b))
         a->stats.purge_calls++;
     else if (armed)
         give_back(a, b);
-    ljt_delay();
+    ljt_dawdle();
     ljt_lock_release(life);
-    ljt_delay();
+    ljt_dawdle();
     for (unsigned i = 0; armed && i < b->runs; i++) {
         uintptr_t lo = (uintptr_t)b->run[i].iov_base, hi = lo + b->run[i].iov_len;
         size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);

@@ -226,7 +226,7 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
             return PENDING;
         if (!a->pace.posted) {
             a->pace.posted = true;
-            ljt_delay();
+            ljt_dawdle();
             atomic_fetch_or_explicit(&w->want, LJT_WANT_REQUEST, memory_order_release); /* pairs with serve */
         }
         uint32_t rung = atomic_load_explicit(&bell, memory_order_acquire);

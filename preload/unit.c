@@ -77,6 +77,7 @@ static void claim(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t from, u
         if (to - hi >= LJT_LJ_MIN_CHUNK)
             to = hi;
     }
+    ljt_dawdle(); /* what was read of the chunk still holds, or the heap is not ours alone */
     struct ljt_claim *entry = &w->ledger[w->claims++];
     entry->chunk = ljt_heap_claim(a->m, c, from, to);
     entry->lo = lo;
@@ -267,7 +268,7 @@ static void hand_back(struct ljt_arena *a, struct allowance *left)
     struct ljt_work *w = &a->work;
     while (w->claims > 0) {
         struct ljt_claim *claim = &w->ledger[--w->claims];
-        ljt_delay();
+        ljt_dawdle();
         if (left == NULL || !park(a, claim))
             ljt_heap_hand_back(a->m, ljt_gates[a->slot].allocf, claim->chunk);
         if (left != NULL && spent(left))
@@ -308,7 +309,7 @@ uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     bool verifying = (ljt_config.debug & LJT_DEBUG_VERIFY) != 0;
     if (verifying && !verify(a))
         return 0;
-    ljt_delay();
+    ljt_dawdle();
     uint64_t start = ljt_kernel.now();
     struct allowance left = {.deadline = start + ljt_config.max_hold_us * 1000};
     switch (a->work.kind) {

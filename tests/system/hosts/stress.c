@@ -7,6 +7,7 @@
  *   vfork, posix_spawn       of another program
  *   close                    of a state, and a new one in its place
  *   cancel                   of a thread that works on a state
+ *   rest                     of a state that the reclaimer then takes, and that comes back at that moment
  *   jump                     longjmp out of a signal handler, not out of an allocator call
  * Prints the seed and its progress; ends with status 0 if no byte was other than it should be. With --results: lines
  * of name,value.
@@ -169,6 +170,17 @@ static void have_one_cancelled(struct worker *w)
         die("a thread has ended without being cancelled");
 }
 
+/* The reclaimer holds a heap that has been silent for 3 ms: come back at that moment, again and again. */
+static void rest(struct worker *w)
+{
+    for (int i = 0; i < 32; i++) {
+        struct timespec pause = {0, 3000000 + (long)random_below(&w->random, 3000000)};
+        nanosleep(&pause, NULL);
+        for (int n = 0; n < 500; n++)
+            w->operations += heap_step(w->heap);
+    }
+}
+
 /* Every 200,000 operations, one of these on average. */
 static void let_something_happen(struct worker *w)
 {
@@ -184,6 +196,8 @@ static void let_something_happen(struct worker *w)
     case SPAWN: run_program(0); break;
     case CANCEL: have_one_cancelled(w); break;
     case REST:
+        rest(w);
+        break;
         sleep_ms(4 + (long)random_below(&w->random, 4));
         break; /* the reclaimer holds the silent one itself */
     default:
