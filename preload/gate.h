@@ -69,7 +69,7 @@ struct ljt_wiped {
     _Atomic uint32_t trim;      /* of control.c: the trim under way */
     _Atomic uint32_t forking;   /* forks under way; pairs with holding */
     _Atomic uint32_t holding;   /* the reclaimer is in a hold */
-    _Atomic uint32_t unwiped;   /* 1 from init on: a child that finds it set has not been wiped by the kernel */
+    _Atomic uint32_t unwiped; /* 1 from init on: a child that finds it set has not been wiped by the kernel */
 } __attribute__((aligned(65536)));
 
 extern struct ljt_wiped ljt_wiped;

@@ -167,7 +167,10 @@ static void end_cycle(struct ljt_arena *a, const struct ljt_gc *gc)
     a->idle.begun = false;
     if (a->idle.total > gc->total)
         ljt_histogram_bump(&a->stats.idle_collected, a->idle.total - gc->total);
-    ljt_worth_learn(&a->idle.worth, a->idle.total, gc->total);
+    if (a->idle.from_rest)
+        ljt_worth_learn(&a->idle.worth, a->idle.total, gc->total);
+    else /* it was under way while the VM was at work */
+        a->idle.worth.again = true;
 }
 
 /* A cycle that is under way, ours or not, is ended, if it may free enough to matter; a new one must be likely to pay. */
@@ -232,6 +235,7 @@ static bool step(struct ljt_arena *a)
     bool finalizes = ljt_gc_read(a, &gc) && gc.finalizable;
     if (begins) {
         a->idle.begun = true;
+        a->idle.from_rest = ljt_gc_rests(&gc);
         a->idle.total = gc.total;
     }
     step_api = api_of(a->module);

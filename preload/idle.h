@@ -28,6 +28,7 @@ struct ljt_arena;
 struct ljt_idle {
     bool witnessed; /* Lua was seen on the stack while it was: it can be seen when it is not */
     bool begun;
+    bool from_rest; /* the first step has begun the cycle, too */
     uint64_t total; /* in use when the first step was made */
     struct ljt_worth worth;
 };

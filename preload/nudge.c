@@ -57,7 +57,9 @@ bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always)
     uint64_t least = ljt_config.min_reclaim > GROWTH_MIN ? ljt_config.min_reclaim : GROWTH_MIN;
     uint64_t growth = ljt_gc_growth(gc);
     if (w->share == 0 || (w->left != 0 && gc->total >= 2 * w->left))
-        *w = (struct ljt_worth){.share = SHARE_FIRST};
+        *w = (struct ljt_worth){.share = SHARE_FIRST, .again = w->again};
+    if (w->again && gc->total >= least)
+        return true;
     return growth >= least && (always || growth >= gc->total >> w->share);
 }
 
@@ -65,6 +67,7 @@ void ljt_worth_learn(struct ljt_worth *w, uint64_t before, uint64_t after)
 {
     uint64_t freed = before > after ? before - after : 0;
     w->left = after;
+    w->again = false;
     if (freed >= before / 2)
         w->share = SHARE_FIRST;
     else
@@ -75,8 +78,10 @@ static void judge(struct ljt_arena *a, const struct ljt_gc *gc)
 {
     struct ljt_nudge *n = &a->nudge;
     a->stats.collected += n->total > gc->total ? n->total - gc->total : 0;
-    if (n->begun) /* else it was under way while the VM was busy: what it has freed says little */
+    if (n->begun)
         ljt_worth_learn(&n->worth, n->total, gc->total);
+    else /* it was under way while the VM was busy: what it has freed says little */
+        n->worth.again = true;
     atomic_store_explicit(&n->given, false, memory_order_relaxed);
 }
 

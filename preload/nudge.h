@@ -28,7 +28,8 @@ struct ljt_gc;
 /* What has been learned of whether cycles pay. All zero: nothing yet. */
 struct ljt_worth {
     uint64_t
-        left; /* in use when the last cycle of ours ended; 0: none has, since the heap has last doubled */
+        left;   /* in use when the last cycle of ours ended; 0: none has, since the heap has last doubled */
+    bool again; /* a cycle that was under way before has ended: what was dropped during it is still there */
     unsigned share; /* the growth that is worth a cycle is total >> share; 0: not set yet */
 };
 

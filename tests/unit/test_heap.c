@@ -399,7 +399,7 @@ Test(heap, rotate_visits_each_of_a_ring_and_keeps_the_tree)
     struct ljt_lj_state *m = lab_heap(16 * MIB);
     enum { RING = 37 };
     struct ljt_lj_chunk *seen[RING + 8]; /* random sizes may be 9000, too */
-    for (int i = 0; i < 200; i++) /* a tree around the ring */
+    for (int i = 0; i < 200; i++)        /* a tree around the ring */
         lab_free_chunk(m, 8192 + 8 * lab_below(500));
     for (int i = 0; i < RING; i++)
         lab_free_chunk(m, 9000);

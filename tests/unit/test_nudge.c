@@ -458,6 +458,16 @@ Test(nudge, a_cycle_that_luajit_has_begun_is_driven_on_in_a_vm_that_has_grown_qu
     turns(20);
     cr_expect(ljt_gc_read(arena, &gc) && ljt_gc_rests(&gc) && nudges() == 0);
     cr_expect(arena->nudge.worth.left == 0, "nothing is learned from it");
+    drop(); /* as if in the middle of it: what it has marked is garbage now */
+    uint64_t before = in_use();
+    round_after(1000);
+    round_after(1000);
+    cr_expect(posted(), "though nothing has come in since");
+    turns(20);
+    cr_expect(nudges() == 1 && in_use() < before / 4);
+    round_after(1000);
+    round_after(1000);
+    cr_expect(!posted(), "once");
 }
 
 /* ---- Pressure ---- */
