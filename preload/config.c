@@ -514,7 +514,8 @@ static size_t full_name(const char *name, char *full, size_t size)
 const struct ljt_config_option *ljt_config_find(const char *name)
 {
     char full[64];
-    size_t i = find_option(full, full_name(name, full, sizeof(full)));
+    size_t n = full_name(name, full, sizeof(full));
+    size_t i = n > 0 ? find_option(full, n) : ljt_config_option_count;
     return i < ljt_config_option_count ? &ljt_config_options[i] : NULL;
 }
 

@@ -227,7 +227,9 @@ static uint8_t *filter_rows(const struct png *p, size_t *n)
     size_t width = (size_t)p->canvas.width, height = (size_t)p->canvas.height;
     *n = (width + 1) * height;
     uint8_t *out = calloc(1, *n);
-    for (size_t y = 0; out != NULL && y < height; y++) {
+    if (out == NULL)
+        return NULL;
+    for (size_t y = 0; y < height; y++) {
         uint8_t *to = out + y * (width + 1);
         const uint8_t *row = p->pixels + y * width;
         *to++ = 2; /* "up" */

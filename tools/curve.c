@@ -188,7 +188,7 @@ static void draw_legend(struct ljt_canvas *canvas, const struct ljt_curve *c, in
         ljt_text_printf(&t, "%s: ", lines[i].name);
         if (lines[i].always)
             ljt_text_bytes(&t, c->samples[c->count - 1].rss);
-        else if (last->told)
+        else if (last != NULL && last->told)
             ljt_text_bytes(&t, lines[i].of(last));
         else
             ljt_text_string(&t, "not known");
