@@ -8,8 +8,10 @@ enum {
     PLOT = 320,
     LEFT = LJT_PICTURE_LEFT,
     DRAWN = LJT_PICTURE_DRAWN,
-    TIPS = 128, /* columns that have a tooltip each */
-    STRIP = 2   /* pixels: the width of a piece of area */
+    TIPS = 128,  /* columns that have a tooltip each */
+    STRIP = 2,   /* pixels: the width of a piece of area */
+    MARKED = 48, /* so many figures of a line are marked with squares; more are close enough */
+    MARK = 6
 };
 
 /* ---- Samples ---- */
@@ -244,7 +246,16 @@ static void draw_line(struct ljt_canvas *canvas, const struct ljt_curve *c, cons
         if (lines[line].always || c->samples[i].told)
             points[n++] =
                 (struct ljt_point){x_of(p, c->samples[i].at), y_of(p, lines[line].of(&c->samples[i]))};
+    if (n == 0)
+        return;
     ljt_canvas_curve(canvas, lines[line].colour, lines[line].dash, points, n);
+    /* Where figures are few, a line is a guess between them: show where they are. */
+    if (lines[line].always || n > MARKED)
+        return;
+    struct ljt_rect marks[MARKED];
+    for (size_t i = 0; i < n; i++)
+        marks[i] = (struct ljt_rect){points[i].x - MARK / 2, points[i].y - MARK / 2, MARK, MARK};
+    ljt_canvas_rects(canvas, lines[line].colour, marks, n);
 }
 
 void ljt_curve_tell(struct ljt_text *t, const struct ljt_sample *s)

@@ -250,7 +250,9 @@ static const char CURVE[] = "Over time", MAP[] = "Page by page";
 static void describe_area(struct ljt_text *t, const struct ljt_report *r)
 {
     ljt_text_string(t, "The area between resident and page floor is free memory that the process holds.");
-    if (r->preloaded)
+    if (!r->preloaded)
+        ljt_text_string(t, " Squares, where figures are few, mark what was measured.");
+    else
         ljt_text_string(t,
                         " Figures of the arenas are those of libljtrim's last look; RSS is of the moment.");
 }
