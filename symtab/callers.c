@@ -11,7 +11,12 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-_Static_assert((int)LJT_CALLERS_PC == (int)UNW_TDEP_IP && (int)LJT_CALLERS_SP == (int)UNW_TDEP_SP,
+#if defined(__aarch64__)
+#define FIRST_PC UNW_AARCH64_PC /* UNW_TDEP_IP is the link register there (libunwind 1.6) */
+#else
+#define FIRST_PC UNW_TDEP_IP
+#endif
+_Static_assert((int)LJT_CALLERS_PC == (int)FIRST_PC && (int)LJT_CALLERS_SP == (int)UNW_TDEP_SP,
                "libunwind's numbers are DWARF's");
 
 /* Exported by libunwind for whoever unwinds from afar, declared nowhere. */
