@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -321,12 +322,26 @@ Test(gate, hold_withdraws_when_its_patience_ends)
 }
 
 static void (*real_wait)(const volatile void *address, uint32_t value, uint64_t ns);
+static _Atomic long sleeper;
 
 static void note_wait(const volatile void *address, uint32_t value, uint64_t ns)
 {
     (void)ns;
+    atomic_store(&sleeper, syscall(SYS_gettid));
     atomic_store(&stage, 1);
     real_wait(address, value, UINT64_MAX); /* no help from the time limit */
+}
+
+/* Until a thread sleeps in the kernel: else it would find the word changed, and need no wake. */
+static void await_sleep(long tid)
+{
+    char path[64], state = '?';
+    snprintf(path, sizeof(path), "/proc/self/task/%ld/stat", tid);
+    while (state != 'S') {
+        FILE *f = fopen(path, "r");
+        cr_assert(f != NULL && fscanf(f, "%*d (%*[^)]) %c", &state) == 1);
+        fclose(f);
+    }
 }
 
 Test(gate, a_mutator_that_waits_sleeps_and_is_woken)
@@ -338,6 +353,7 @@ Test(gate, a_mutator_that_waits_sleeps_and_is_woken)
     pthread_t mutator;
     pthread_create(&mutator, NULL, one_call, NULL);
     await(1); /* it has given up spinning */
+    await_sleep(atomic_load(&sleeper));
     cr_expect(seen.calls == 0 && (atomic_load(&gate->busy) & 1) == 0, "it stands aside");
     ljt_gate_release(SLOT);
     pthread_join(mutator, NULL);
