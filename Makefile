@@ -232,6 +232,10 @@ check-model:  ## check the gate's protocol with spin (the part that CI checks: A
 	$(call need_program,tests/model/run)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/model/run $(ARGS)
 
+.PHONY: check-mutants
+check-mutants: all hosts $(BUILD)/test-unit $(BUILD)/delays/libljtrim.so  ## bugs sown on purpose, each to be caught by a named test (ARGS=WORD)
+	$(Q)BUILD='$(abspath $(BUILD))' tests/mutants/run $(ARGS)
+
 .PHONY: stress
 stress: all hosts $(BUILD)/delays/libljtrim.so  ## 10^9 operations on real heaps while they are purged (ARGS='--operations N --seed S --delays')
 	$(Q)BUILD='$(abspath $(BUILD))' tests/stress/run $(ARGS)
