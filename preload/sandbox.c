@@ -55,24 +55,28 @@ static bool filter_is_active(void)
 
 enum { UNTRIED, TRYING, SURVIVED };
 
-/* Shared between the process and its children; `page` is what the calls are made on. */
+/* Shared between the process and its children, in a page of its own; the calls are made on the page behind it. */
 struct trial {
     _Atomic uint8_t state[LJT_CALLS];
-    unsigned char page[] __attribute__((aligned(65536)));
 };
+
+static void *page_of(struct trial *t)
+{
+    return (char *)t + ljt_page_size;
+}
 
 static long try_call(enum ljt_sandbox_call call, struct trial *t)
 {
     char byte;
-    struct iovec to = {&byte, 1}, page = {t->page, ljt_page_size};
+    struct iovec to = {&byte, 1}, page = {page_of(t), ljt_page_size};
     switch (call) {
     case LJT_CALL_PROCESS_VM_READV:
         return ljt_kernel_call(SYS_process_vm_readv, ljt_kernel_call(SYS_getpid, 0, 0, 0, 0, 0, 0), (long)&to,
                                1, (long)&page, 1, 0);
     case LJT_CALL_MINCORE:
-        return ljt_kernel_call(SYS_mincore, (long)t->page, (long)ljt_page_size, (long)&byte, 0, 0, 0);
+        return ljt_kernel_call(SYS_mincore, (long)page_of(t), (long)ljt_page_size, (long)&byte, 0, 0, 0);
     case LJT_CALL_MADVISE:
-        return ljt_kernel_call(SYS_madvise, (long)t->page, (long)ljt_page_size, MADV_DONTNEED, 0, 0, 0);
+        return ljt_kernel_call(SYS_madvise, (long)page_of(t), (long)ljt_page_size, MADV_DONTNEED, 0, 0, 0);
     case LJT_CALL_PROCESS_MADVISE:
         return ljt_kernel_call(SYS_process_madvise, LJT_PIDFD_SELF, (long)&page, 1, MADV_DONTNEED, 0, 0);
     case LJT_CALL_MEMBARRIER:
@@ -115,8 +119,8 @@ static bool run_child(struct trial *t)
 
 static uint32_t find_deadly(void)
 {
-    struct trial *t = ljt_kernel.mmap(NULL, sizeof(*t) + ljt_page_size, PROT_READ | PROT_WRITE,
-                                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct trial *t =
+        ljt_kernel.mmap(NULL, 2 * ljt_page_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (t == MAP_FAILED)
         return ALL_CALLS;
     uint32_t found = 0;
@@ -134,7 +138,7 @@ static uint32_t find_deadly(void)
                 more = true;
             }
     } while (more);
-    ljt_kernel_free(t, sizeof(*t) + ljt_page_size);
+    ljt_kernel_free(t, 2 * ljt_page_size);
     return found;
 }
 

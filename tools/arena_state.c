@@ -83,7 +83,7 @@ int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, 
     size_t room = 0;
     for (size_t i = 0; i < r->vmas.count; i++)
         room += r->vmas.at[i].end - r->vmas.at[i].start;
-    for (;; room -= s.size) {
+    for (;;) {
         if (s.size > room || s.size < LJT_LJ_GRANULARITY || (s.base & (r->page - 1)) != 0 ||
             (s.size & (r->page - 1)) != 0 || !in_vmas(&r->vmas, s.base, s.size))
             return -ENOENT;
@@ -96,6 +96,7 @@ int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, 
             read_parked(a, r);
             return has_state && has_top && (top & 7) == 0 ? 0 : -EAGAIN;
         }
+        room -= s.size;
         record = (uintptr_t)s.next;
         if ((record & 7) != 0 || ljt_remote_read(r, record, &s, sizeof(s)) != 0)
             return -ENOENT;
