@@ -194,7 +194,11 @@ static void let_child_live(lua_State *L)
     EXPECT(child >= 0, "fork: %s", strerror(errno));
     if (child == 0) {
         ljt_gate_fork_child();
+#ifndef __SANITIZE_THREAD__ /* which ends a child of a process with threads that starts one itself */
         run_lua(L, "check() for i = 1, 2000 do gone = {piece(i)} end check()");
+#else
+        (void)L;
+#endif
         _exit(0);
     }
     ljt_gate_fork_parent();

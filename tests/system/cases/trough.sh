@@ -12,11 +12,11 @@ falls_below() {
 	wait_for_line 60 trough
 	peak=$(sed -n 's/^peak //p' out)
 	expect_at_least "$peak" 500000 "KiB at the peak"
-	wait_until 8 rss_below "$pid" "$limit" ||
+	wait_until 30 rss_below "$pid" "$limit" ||
 		fail "RSS $(rss_kb "$pid") KiB in the trough, below $limit KiB expected (peak $peak KiB)"
 	echo "peak $peak KiB, trough $(rss_kb "$pid") KiB, limit $limit KiB"
 	if [ -x "$LJT_TOOL" ]; then
-		wait_until 5 is_near_its_floor "$pid" || fail "$(arena_excess_kb "$pid") KiB above the page floor and its margin"
+		wait_until 30 is_near_its_floor "$pid" || fail "$(arena_excess_kb "$pid") KiB above the page floor and its margin"
 	fi
 	touch finish
 	finish
