@@ -151,6 +151,50 @@ Test(reclaim, a_silent_vm_falls_to_what_it_needs)
     run(&vm, "check()");
 }
 
+static ljt_alloc_fn *real_allocf;
+static struct ljt_arena *linger_in;
+static uint64_t given_up, units_meanwhile;
+
+/* Stays in one call until holds have been given up because of it. */
+static void *linger(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    struct ljt_arena *a = linger_in;
+    linger_in = NULL;
+    if (a != NULL) {
+        uint64_t withdrawn = lab_glance(&a->stats.withdrawn);
+        uint64_t units = atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]);
+        for (int i = 0; i < 1000 && given_up < 3; i++) {
+            pause_ms(10);
+            given_up = lab_glance(&a->stats.withdrawn) - withdrawn;
+        }
+        units_meanwhile = atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]) - units;
+    }
+    return real_allocf(ud, ptr, osize, nsize);
+}
+
+/* Under life, which a unit of the reclaimer's has. */
+static void serve_by(struct ljt_arena *a, ljt_alloc_fn *allocf)
+{
+    ljt_lock_acquire(&ljt_wiped.word[a->slot].life);
+    ljt_gates[a->slot].allocf = allocf;
+    ljt_lock_release(&ljt_wiped.word[a->slot].life);
+}
+
+Test(reclaim, no_unit_is_done_while_a_call_is_under_way)
+{
+    struct lab_vm vm = peak(PIECES);
+    struct ljt_arena *a = lab_arena_of(vm.m);
+    real_allocf = a->allocf;
+    linger_in = a;
+    serve_by(a, linger);
+    run(&vm, "local t = {1}");
+    serve_by(a, real_allocf);
+    cr_expect(given_up >= 3, "holds were tried: %llu", (unsigned long long)given_up);
+    cr_expect(units_meanwhile == 0, "%llu units", (unsigned long long)units_meanwhile);
+    run(&vm, drop);
+    run(&vm, "check()");
+}
+
 Test(reclaim, a_busy_vm_does_the_units_itself)
 {
     struct lab_vm vm = peak(PIECES);
