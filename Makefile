@@ -236,6 +236,10 @@ check-model:  ## check the gate's protocol with spin (the part that CI checks: A
 check-mutants: all hosts $(BUILD)/test-unit $(BUILD)/delays/libljtrim.so  ## bugs sown on purpose, each to be caught by a named test (ARGS=WORD)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/mutants/run $(ARGS)
 
+.PHONY: check-all
+check-all: deps all  ## everything, and docs/RELIABILITY.md from its figures (ARGS='model mutants': only these)
+	$(Q)BUILD='$(BUILD)' scripts/check-all $(ARGS)
+
 .PHONY: stress
 stress: all hosts $(BUILD)/delays/libljtrim.so  ## 10^9 operations on real heaps while they are purged (ARGS='--operations N --seed S --delays')
 	$(Q)BUILD='$(abspath $(BUILD))' tests/stress/run $(ARGS)
