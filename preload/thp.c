@@ -1,13 +1,10 @@
 #include "thp.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "arena.h"
 #include "config.h"
@@ -24,13 +21,7 @@ void ljt_thp_init(void)
     if (ljt_config.thp == LJT_THP_KEEP || atomic_exchange_explicit(&asked, true, memory_order_relaxed))
         return;
     char text[64] = "";
-    /* syscall(): open and read are cancellation points, and this is the mutator's thread, inside the gate. */
-    long fd =
-        syscall(SYS_openat, AT_FDCWD, "/sys/kernel/mm/transparent_hugepage/enabled", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    long n = syscall(SYS_read, fd, text, sizeof(text) - 1);
-    syscall(SYS_close, fd);
+    ssize_t n = ljt_kernel.read_file("/sys/kernel/mm/transparent_hugepage/enabled", text, sizeof(text) - 1);
     bool always = n > 0 && strstr(text, "[always]") != NULL && prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) != 1;
     atomic_store_explicit(&matters, always, memory_order_release);
 }
