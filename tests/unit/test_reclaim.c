@@ -544,6 +544,13 @@ Test(reclaim, a_host_that_wraps_the_gate_keeps_its_wrapper)
     cr_expect(falls_below(&wrapped, high / 4, "for i = 1, 100 do local t = {i} end"), "%zu of %zu KiB",
               resident(&wrapped) >> 10, high >> 10);
     cr_expect(lab_vm_allocf(&wrapped) == wrapper && lab_said_lines() == 0, "said: %s", lab_said());
+    const struct ljt_arena *a = lab_arena_of(wrapped.m);
+    uint64_t by_reclaimer = atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]);
+    run(&wrapped, fill);
+    run(&wrapped, drop);
+    tell_of_mappings();
+    pause_ms(300); /* silent, but the gate does not keep out who may come through the wrapper alone */
+    cr_expect(atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]) == by_reclaimer, "no unit under a hold");
     run(&wrapped, "check()");
 }
 
