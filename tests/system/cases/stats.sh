@@ -331,7 +331,7 @@ test_top_draws_in_place_on_a_terminal() {
 	need_command script
 	start_trough
 	# 60 columns, 5 rows
-	timeout 4 script -qec "stty cols 60 rows 5; exec $LJT_TOOL top --interval 1" drawn >/dev/null </dev/null || true
+	timeout 6 script -qfec "stty cols 60 rows 5; exec $LJT_TOOL top --interval 1" drawn >/dev/null </dev/null || true
 	expect_at_least "$(grep -c 'PID NAME' drawn)" 2 "tables"
 	grep -q "$(printf '\033\[H')" drawn || fail "not in place"
 	sed 's/\x1b\[[HJK]//g; s/\r//g' drawn | grep -v '^Script' >plain
@@ -352,7 +352,7 @@ test_top_sorts_and_watches() {
 	ljtrim top --once --sort floor | awk -v a="$first" -v b="$second" '$1 == a || $1 == b { print $1 }' >order
 	expect_equal "$(wc -l <order)" 2 "lines"
 	expect_at_most "$(awk '{ if (length > n) n = length } END { print n }' table)" 132 "characters in a line"
-	timeout 3 "$LJT_TOOL" top --interval 1 >tables || true
+	timeout 6 "$LJT_TOOL" top --interval 1 >tables || true
 	expect_at_least "$(grep -c '^ *PID' tables)" 2 "tables"
 	! grep -q "$(printf '\033')" tables || fail "escapes in a file"
 }
