@@ -346,6 +346,7 @@ Test(nudge, a_forked_child_begins_afresh)
     pid_t pid = fork();
     if (pid == 0) {
         ljt_gate_fork_child();
+        atomic_store(&ljt_wiped.reclaimer, LJT_RECLAIMER_FAILED); /* we are it, as everywhere in this file */
         bool lost = !posted();
         allocate_a_little();
         _exit(lost && nudges() == 0 && !arena->nudge.posted ? 0 : 1);
