@@ -93,6 +93,7 @@ test_duel_skips_with_a_reason_where_no_group_can_be_made() {
 	need_command gnuplot
 	need_command setpriv
 	[ "$(id -u)" = 0 ] || skip "needs root to become somebody who may not make groups"
+	setpriv --reuid=65534 --clear-groups test -x "$ROOT/scripts/oom-duel" || skip "nobody may not read this tree"
 	local status=0 build
 	build=$(dirname "$LJT_SO")
 	BUILD=$build setpriv --reuid=65534 --clear-groups "$ROOT/scripts/oom-duel" --quick >out 2>err || status=$?
