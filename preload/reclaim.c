@@ -415,7 +415,8 @@ static bool step(struct ljt_arena *a, uint64_t now)
 
     case STAGE_SEGMENTS: {
         unsigned long events = atomic_load_explicit(&a->module->map_events, memory_order_acquire);
-        if (a->work.segments == 0 || events != p->map_events) {
+        /* While a request stands the work is the mutator's: not even the count may be read. */
+        if (p->posted || a->work.segments == 0 || events != p->map_events) {
             outcome = perform(a, LJT_UNIT_SEGMENTS);
             if (outcome != DONE)
                 break;

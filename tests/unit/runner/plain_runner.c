@@ -8,6 +8,7 @@
  */
 #include <criterion/criterion.h>
 
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +26,10 @@ extern struct criterion_suite *__start_cr_sts[] __attribute__((weak)), *__stop_c
 
 static struct criterion_test *current; /* in the child: the test that runs */
 static bool expectation_failed;
+static FILE *to_developer; /* what stderr was: tests catch it */
+
+/* The sanitizers' run time: where their reports go (sanitizer/common_interface_defs.h). */
+extern void __sanitizer_set_report_fd(void *fd) __attribute__((weak));
 
 static struct criterion_test_extra_data *suite_of(const struct criterion_test *test)
 {
@@ -62,7 +67,7 @@ void criterion_internal_test_teardown(void)
 void criterion_send_assert(struct criterion_assert_stats *stats)
 {
     if (!stats->passed)
-        fprintf(stderr, "[----] %s:%u: %s\n", stats->file, stats->line, stats->message);
+        fprintf(to_developer, "[----] %s:%u: %s\n", stats->file, stats->line, stats->message);
 }
 
 void cri_asserts_passed_incr(void)
@@ -134,6 +139,8 @@ static int run(struct criterion_test *test)
     pid_t child = fork();
     if (child == 0) {
         current = test;
+        if (__sanitizer_set_report_fd != NULL)
+            __sanitizer_set_report_fd((void *)(intptr_t)fileno(to_developer));
         alarm((unsigned)timeout + 1);
         test->test();
         exit(expectation_failed ? TEST_FAILED : 0);
@@ -159,6 +166,10 @@ static bool is_chosen(const char *name, int count, char **parts)
 int main(int argc, char **argv)
 {
     unsigned passed = 0, failed = 0;
+    to_developer = fdopen(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100), "w");
+    if (to_developer == NULL)
+        to_developer = stderr;
+    setvbuf(to_developer, NULL, _IONBF, 0);
     for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++) {
         /* The section may be padded with empty entries. */
         if (*t == NULL || !is_chosen((*t)->data->identifier_, argc - 1, argv + 1))
