@@ -1,9 +1,9 @@
 /*
  * config: the environment variables, LJTRIM_*.
  *
- * One table (ljt_config_options) says everything about a variable: name, default, what is allowed, unit and
- * help. Parsing, validation, the complaint about a bad value, `ljtrim help` and docs/OPTIONS.md all come from
- * it. The values are copied: hosts such as nginx overwrite the environment block later (setproctitle).
+ * One table (ljt_config_options, in config_options.c) says everything about a variable: name, default, what is
+ * allowed, unit and help. Parsing, validation, the complaint about a bad value, `ljtrim help` and docs/OPTIONS.md
+ * all come from it. The values are copied: hosts such as nginx overwrite the environment block later (setproctitle).
  *
  * Never allocates, never exits or aborts, never depends on the locale, never reads the environment except
  * through the argument of ljt_config_load: it runs in a library constructor, before the host is set up. A bad
@@ -119,7 +119,9 @@ struct ljt_config_option {
 };
 
 extern const struct ljt_config_option ljt_config_options[];
-extern const size_t ljt_config_option_count;
+extern const size_t ljt_config_option_count; /* LJT_CONFIG_OPTIONS_MAX at most */
+
+enum { LJT_CONFIG_OPTIONS_MAX = 64 };
 
 /*
  * Fill *out: defaults, then what `environment` (as environ; NULL for defaults alone) says. Of a name that
