@@ -92,7 +92,7 @@ struct ljt_arena {
 
     /* The reclaimer's own. */
     struct ljt_pace {
-        int stage;              /* of reclaim.c */
+        int stage;              /* of rounds.c */
         bool posted;            /* a unit is posted */
         bool settled;           /* nothing to do until busy moves */
         _Atomic bool wrapped;   /* the host put its own function in front of the gate: no holds */

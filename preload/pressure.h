@@ -39,6 +39,11 @@ enum ljt_pressure_level ljt_pressure_check(uint64_t now);
 /* What the last check has found. */
 enum ljt_pressure_level ljt_pressure_level(void);
 
+static inline bool ljt_pressure_is_high(void)
+{
+    return ljt_pressure_level() == LJT_PRESSURE_HIGH;
+}
+
 /* The level that follows from figures; `before` is what it was. bound SIZE_MAX: no limit, only `stalled` counts. */
 enum ljt_pressure_level ljt_pressure_judge(enum ljt_pressure_level before, uint64_t used, uint64_t bound,
                                            unsigned stalled);

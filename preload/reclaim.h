@@ -1,10 +1,10 @@
 /*
- * reclaim: the thread that gives pages back.
+ * reclaim: the thread that gives pages back, from its start to its sleep.
  *
  * One a process, named "ljtrim", started by the first arena that is worth it, not inherited by forked children
- * (each starts its own at need), asleep without a time limit while no VM moves. It asks VMs for units of work,
- * purges what they have claimed with nothing held, and paces itself by a CPU budget. It never allocates from
- * malloc and blocks every signal that can be blocked.
+ * (each starts its own at need), asleep without a time limit while no VM moves. It gives the arenas their turns
+ * (rounds.h), paces itself by a CPU budget (spending.h), and writes dumps. It never allocates from malloc and blocks
+ * every signal that can be blocked.
  */
 #ifndef LJT_RECLAIM_H
 #define LJT_RECLAIM_H
@@ -48,6 +48,13 @@ void ljt_reclaim_fence(void);
 
 /* Makes it look around. Async-signal-safe. */
 void ljt_reclaim_wake(void);
+
+/*
+ * On its own thread: how often it was woken so far, and a sleep of `ns` that ends at once if it has been woken since.
+ * UINT64_MAX: until it is woken.
+ */
+uint32_t ljt_reclaim_rung(void);
+void ljt_reclaim_sleep(uint32_t rung, uint64_t ns);
 
 /* Makes it write a dump to the log. Async-signal-safe. */
 void ljt_reclaim_request_dump(void);

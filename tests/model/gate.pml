@@ -1,5 +1,6 @@
 /*
- * gate: the protocol of preload/gate.c, arena.c, reclaim.c and purge.c as a model. Words and names are the code's.
+ * gate: the protocol of preload/gate.c, arena.c, reclaim.c, rounds.c and purge.c as a model. Words and names are the
+ * code's.
  *
  * Two threads run on the cores of memory.pml. The mutator plays a short story, chosen at compile time; the
  * reclaimer claims, purges, hands back, and sleeps until it is woken:

@@ -1,6 +1,6 @@
 /*
- * reclaim: the reclaimer's side, as preload/gate.c (hold, clear_hold), reclaim.c and purge.c have it. Part of
- * gate.pml.
+ * reclaim: the reclaimer's side, as preload/gate.c (hold, clear_hold), reclaim.c, rounds.c and purge.c have it.
+ * Part of gate.pml.
  */
 
 /* ---- Holds ---- */
