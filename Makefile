@@ -23,7 +23,7 @@ say = @printf '  %-5s %s\n' '$(1)' '$(2)'
 # ---- Flags ----
 
 # An empty _GNU_SOURCE, so that a file that defines it once more for itself does not clash.
-BASE_CPPFLAGS = -D_GNU_SOURCE= -Ipreload -Isymtab -MMD -MP
+BASE_CPPFLAGS = -D_GNU_SOURCE= -include preload/older_libc.h -Ipreload -Isymtab -MMD -MP
 BASE_CFLAGS   = -std=gnu11 -O2 -g -fvisibility=hidden -Wall -Wextra -Wundef -Wstrict-prototypes \
                 -Wmissing-prototypes -Wshadow $(if $(filter 1,$(WERROR)),-Werror)
 
@@ -36,12 +36,14 @@ PRELOAD_CFLAGS  = -fPIC -ftls-model=initial-exec -fno-plt
 PRELOAD_LDFLAGS = -shared -Wl,-z,max-page-size=65536 -Wl,-soname,libljtrim.so \
                   -Wl,--version-script,preload/libljtrim.map \
                   -Wl,-z,defs,-z,relro,-z,now,-z,nodelete,-z,noexecstack,--as-needed
+# Parts of libc that were files of their own before glibc 2.34; since then nothing is needed of them.
+LIBC_PARTS      = -lpthread -ldl
 
 # What needs more than libc. It is opened with RTLD_LOCAL and closed again: nothing of it is seen by the host.
 SYMTAB_LDFLAGS  = -shared -Wl,-soname,libljtrim-symtab.so -Wl,--version-script,symtab/libljtrim-symtab.map \
                   -Wl,-z,defs,-z,relro,-z,now,-z,noexecstack,--as-needed
 # libunwind-generic unwinds copies of stacks; of itself, it would be plain libunwind.
-SYMTAB_LIBS     = -lelf -llzma -lz -lunwind-generic
+SYMTAB_LIBS     = -lelf -llzma -lz -lunwind-generic $(LIBC_PARTS)
 
 TOOL_LDFLAGS    = -pie -Wl,-z,relro,-z,now,--as-needed
 
@@ -104,14 +106,14 @@ $(BUILD)/preload/%.o: preload/%.c Makefile
 
 $(BUILD)/libljtrim.so: $(PRELOAD:%.c=$(BUILD)/%.o) preload/libljtrim.map Makefile
 	$(call need_files,$(PRELOAD),preload/)
-	$(call link,$(PRELOAD_LDFLAGS))
+	$(call link,$(PRELOAD_LDFLAGS),$(LIBC_PARTS))
 
 # The same with pauses at marked points of the protocol (preload/delay.h), for make stress.
 $(BUILD)/delays/preload/%.o: preload/%.c Makefile
 	$(call compile,$(PRELOAD_CFLAGS) -DLJT_DELAYS)
 
 $(BUILD)/delays/libljtrim.so: $(PRELOAD:%.c=$(BUILD)/delays/%.o) preload/libljtrim.map Makefile
-	$(call link,$(PRELOAD_LDFLAGS))
+	$(call link,$(PRELOAD_LDFLAGS),$(LIBC_PARTS))
 
 $(BUILD)/symtab/%.o: symtab/%.c Makefile
 	$(call compile,-fPIC)
