@@ -318,6 +318,10 @@ uninstall:  ## remove what install has put there
 	    $(foreach page,$(MAN_PAGES),'$(DESTDIR)$(man_path)')
 	@rmdir '$(DESTDIR)$(PREFIX)/share/libljtrim' 2>/dev/null || true
 
+.PHONY: deb
+deb: all  ## a Debian package of what install installs, below $(BUILD) (needs dpkg-dev)
+	$(Q)BUILD='$(BUILD)' scripts/make-deb
+
 clean:  ## remove everything that was built
 	rm -rf $(BUILD)
 
