@@ -4,10 +4,6 @@
 
 #include <stddef.h>
 
-#ifndef LJTRIM_VERSION
-#define LJTRIM_VERSION "0.1.0"
-#endif
-
 enum ljt_exit {
     LJT_EXIT_OK = 0,
     LJT_EXIT_FAILED = 1,     /* what no other status says: no memory, a process that cannot be stopped */

@@ -3,6 +3,7 @@
  * This file only chooses the subcommand.
  */
 #include "commands.h"
+#include "version.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,7 @@ static const struct {
 } subcommands[] = {
     {"inspect", ljt_inspect_main}, {"stats", ljt_stats_main}, {"top", ljt_top_main},
     {"report", ljt_report_main},   {"run", ljt_run_main},     {"doctor", ljt_doctor_main},
-    {"help", ljt_help_main},       {"--help", ljt_help_main},
+    {"help", ljt_help_main},       {"--help", ljt_help_main}, {"-h", ljt_help_main},
 };
 
 int main(int argc, char **argv)
@@ -23,7 +24,7 @@ int main(int argc, char **argv)
         return LJT_EXIT_USAGE;
     }
     if (strcmp(argv[1], "version") == 0 || strcmp(argv[1], "--version") == 0) {
-        puts("ljtrim " LJTRIM_VERSION);
+        puts("ljtrim " LJT_VERSION);
         return LJT_EXIT_OK;
     }
     for (size_t i = 0; i < sizeof(subcommands) / sizeof(subcommands[0]); i++)

@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "page_map.h"
 #include "report.h"
+#include "version.h"
 
 #include <errno.h>
 #include <stdint.h>
@@ -183,7 +184,7 @@ static void list_circumstances(struct facts *f, const struct ljt_report *r)
         ljt_text_printf(&t, ", %lu of them while it ran: approximate", r->rough_walks);
     add_cost(f, r);
     t = add(f, "Versions");
-    ljt_text_string(&t, "ljtrim " LJTRIM_VERSION);
+    ljt_text_string(&t, "ljtrim " LJT_VERSION);
     if (r->preloaded && r->stats.snapshot.version[0] != '\0')
         ljt_text_printf(&t, ", libljtrim %s in the process", r->stats.snapshot.version);
     else
@@ -380,7 +381,7 @@ int ljt_report_write_html(FILE *f, const struct ljt_report *r)
     fputs("<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\">\n<head>\n<meta "
           "charset=\"utf-8\"/>\n"
           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-          "<meta name=\"generator\" content=\"ljtrim " LJTRIM_VERSION "\"/>\n",
+          "<meta name=\"generator\" content=\"ljtrim " LJT_VERSION "\"/>\n",
           f);
     element(f, "<title>", text, "</title>\n");
     fprintf(f, "<style>\n%s</style>\n</head>\n<body>\n<main>\n", style);

@@ -15,6 +15,7 @@
 #include "remote.h"
 #include "growth.h"
 #include "stats_page.h"
+#include "version.h"
 
 enum {
     TRIES = 200,
@@ -327,7 +328,7 @@ int ljt_stats_explain(struct ljt_text *t, const struct ljt_stats_reading *r, int
         return LJT_EXIT_NO_ARENA;
     case EPROTO:
         ljt_text_printf(t,
-                        "the libljtrim.so in process %d is of a version that this ljtrim (" LJTRIM_VERSION
+                        "the libljtrim.so in process %d is of a version that this ljtrim (" LJT_VERSION
                         ") cannot read",
                         (int)r->pid);
         if (r->layout != 0)

@@ -3,6 +3,7 @@
 #include "commands.h"
 #include "permission.h"
 #include "stats_reader.h"
+#include "version.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -241,7 +242,7 @@ static void remarks(struct ljt_text *t, const struct table *table)
         ljt_text_printf(t, "%zu more with libljtrim, and no heap of LuaJIT's own allocator of 2 MiB\n",
                         table->idle);
     if (table->unreadable > 0)
-        ljt_text_printf(t, "%zu more with a libljtrim that this ljtrim (" LJTRIM_VERSION ") cannot read\n",
+        ljt_text_printf(t, "%zu more with a libljtrim that this ljtrim (" LJT_VERSION ") cannot read\n",
                         table->unreadable);
     if (table->forbidden > 0) {
         ljt_text_printf(
