@@ -114,6 +114,38 @@ test_statistics_are_the_same_in_every_format() {
 		print(n, s.total.purged > 1e6)')" "8	true" "figures"
 }
 
+# Figures that stand still between two looks from Lua must be those that a look from outside tells in between: this
+# process reads itself from outside, through a child.
+test_lua_tells_what_is_read_from_outside_in_the_same_instant() {
+	need_library
+	[ -x "$LJT_TOOL" ] || skip "the command ljtrim is not built"
+	export "${LAZY[@]}"
+	expect_equal "$(run_lua '
+		local decode = require("cjson").decode
+		local t = {}
+		for i = 1, 3e5 do t[i] = {i} end
+		t = nil
+		assert(ljtrim.trim{collect = true, max_ms = 10000} > 0)
+		assert(ljtrim.pause(5000))
+		local before = ljtrim.stats()
+		local outside = decode(assert(io.popen("'"$LJT_TOOL"' stats " .. before.pid .. " --json")):read("*a"))
+		local after = ljtrim.stats()
+		local function compare(what, a, b, c)
+			local n = 0
+			for key, value in pairs(a) do
+				if type(value) ~= "table" and value == b[key] and not key:find("^time_") then
+					n = n + 1
+					assert(c[key] == value, what .. key .. ": " .. tostring(c[key]) .. " outside, " .. tostring(value))
+				end
+			end
+			return n
+		end
+		assert(compare("", before, after, outside) >= 8)
+		assert(compare("total.", before.total, after.total, outside.total) >= 30)
+		assert(compare("arena.", before.arena[1], after.arena[1], outside.arena[1]) >= 30)
+		print(before.total.purged > 1e6, #outside.arena)')" "true	1" "figures"
+}
+
 test_module_and_library_are_of_one_version() {
 	need_library
 	run_lua 'assert(ljtrim._VERSION == ljtrim.available())'
