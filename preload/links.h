@@ -85,6 +85,13 @@ static inline void ljt_links_remove(struct ljt_lj_state *m, struct ljt_lj_chunk 
 
 /* ---- In ---- */
 
+/* The chunk before a free one is always in use. */
+static inline void ljt_links_set_free(struct ljt_lj_chunk *c, size_t size)
+{
+    c->head = size | LJT_LJ_PINUSE;
+    ljt_lj_chunk_at(c, size)->prev_foot = size;
+}
+
 /* To the front of its bin, from where chunks are taken. */
 static inline void ljt_links_insert_small(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size)
 {

@@ -1,47 +1,19 @@
 #include "patched.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kernel.h"
 #include "links.h"
-
-/* A GC64 VM keeps 47 bits of a pointer. */
-#define ADDRESSES ((uintptr_t)1 << 47)
-
-/* A new segment is this part of what there is, so that an arena of any size has few; between these bounds. */
-#define SEGMENT_SHARE 16
-#define SEGMENT_MIN LJT_LJ_GRANULARITY
-#define SEGMENT_MAX ((size_t)16 << 20)
+#include "segments.h"
 
 /* Requests from here on fail, whatever there is: far from where sums would wrap around. */
 #define REQUEST_MAX ((size_t)1 << 47)
-
-/* May the kernel move a mapping? Not where the new place may be out of reach: this one takes no hint. */
-#if defined(__x86_64__)
-#define MOVES MREMAP_MAYMOVE
-#else
-#define MOVES 0
-#endif
 
 /* What a parked run gives at a time beyond the request, and how many runs are asked. */
 #define PARKED_STEP ((size_t)64 << 10)
 #define PARKED_TRIES 16
 
-static inline struct ljt_patched *patched(const struct ljt_lj_state *m)
-{
-    return (struct ljt_patched *)m->smallbins[0];
-}
-
 /* ---- Chunks ---- */
-
-/* The chunk before a free one is always in use. */
-static inline void set_free(struct ljt_lj_chunk *c, size_t size)
-{
-    c->head = size | LJT_LJ_PINUSE;
-    ljt_lj_chunk_at(c, size)->prev_foot = size;
-}
 
 /* A free chunk, off every list, comes into use whole. */
 static inline void *use_whole(struct ljt_lj_chunk *c, size_t size)
@@ -56,7 +28,7 @@ static inline struct ljt_lj_chunk *use_first(struct ljt_lj_chunk *c, size_t size
 {
     struct ljt_lj_chunk *rest = ljt_lj_chunk_at(c, n);
     c->head = n | LJT_LJ_PINUSE | LJT_LJ_CINUSE;
-    set_free(rest, size - n);
+    ljt_links_set_free(rest, size - n);
     return rest;
 }
 
@@ -108,150 +80,7 @@ static inline void *carve_top(struct ljt_lj_state *m, size_t n)
     return ljt_lj_chunk_to_mem(c);
 }
 
-/* ---- Memory from the kernel ---- */
-
-static void tell(const struct ljt_lj_state *m, ptrdiff_t bytes)
-{
-    struct ljt_patched *p = patched(m);
-    if (p->mapped != NULL)
-        p->mapped(p, bytes);
-}
-
-static bool is_within_reach(const void *addr, size_t size)
-{
-    return (uintptr_t)addr != 0 && (uintptr_t)addr < ADDRESSES && size <= ADDRESSES - (uintptr_t)addr;
-}
-
-/*
- * The kernel decides, and on most machines can't decide but well. On those with more than 47 bits it is asked for
- * places further and further down, until one of them is free.
- */
-static void *map_within_reach(size_t size)
-{
-    int saved = errno;
-    uintptr_t hint = 0;
-    void *found = NULL;
-    for (unsigned tries = 0; tries < 48 && found == NULL; tries++) {
-        void *p =
-            ljt_kernel.mmap((void *)hint, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED)
-            break;
-        if (is_within_reach(p, size)) {
-            found = p;
-        } else {
-            ljt_kernel.munmap(p, size);
-            hint = (ADDRESSES / 64) * (63 - tries); /* a hint that is taken is passed over by the kernel */
-        }
-    }
-    errno = saved;
-    return found;
-}
-
-static size_t direct_size(size_t n)
-{
-    return ljt_page_up(n + LJT_LJ_MEM_OFFSET + LJT_LJ_DIRECT_FOOT_PAD);
-}
-
-/* The head of a direct chunk, and what stands behind its end so that nothing merges with it. */
-static void *set_direct(struct ljt_lj_chunk *c, size_t offset, size_t mapping)
-{
-    size_t size = mapping - offset - LJT_LJ_DIRECT_FOOT_PAD;
-    c->prev_foot = offset | LJT_LJ_IS_DIRECT;
-    c->head = size | LJT_LJ_CINUSE;
-    ljt_lj_chunk_at(c, size)->head = LJT_LJ_FENCEPOST;
-    ljt_lj_chunk_at(c, size + 8)->head = 0;
-    return ljt_lj_chunk_to_mem(c);
-}
-
-static void *map_direct(struct ljt_lj_state *m, size_t n)
-{
-    size_t mapping = direct_size(n);
-    struct ljt_lj_chunk *c = map_within_reach(mapping);
-    if (c == NULL)
-        return NULL;
-    tell(m, (ptrdiff_t)mapping);
-    return set_direct(c, 0, mapping);
-}
-
-static size_t direct_mapping(const struct ljt_lj_chunk *c, size_t *offset)
-{
-    *offset = c->prev_foot & ~LJT_LJ_IS_DIRECT;
-    return ljt_lj_chunk_size(c) + *offset + LJT_LJ_DIRECT_FOOT_PAD;
-}
-
-static __attribute__((noinline)) void unmap_direct(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
-{
-    int saved = errno;
-    size_t offset;
-    size_t mapping = direct_mapping(c, &offset);
-    if (ljt_kernel.munmap((void *)((uintptr_t)c - offset), mapping) == 0)
-        tell(m, -(ptrdiff_t)mapping);
-    errno = saved;
-}
-
-/* A direct block of another size, or NULL: then it is copied. One that is large enough stays if it is not too large. */
-static void *resize_direct(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t n)
-{
-    size_t size = ljt_lj_chunk_size(c), offset;
-    if (n < LJT_LJ_MIN_LARGE)
-        return NULL;
-    if (size >= n + 8 && size - n <= LJT_LJ_GRANULARITY / 2)
-        return ljt_lj_chunk_to_mem(c);
-    int saved = errno;
-    size_t before = direct_mapping(c, &offset);
-    size_t after = direct_size(n + offset);
-    void *base = ljt_kernel.mremap((void *)((uintptr_t)c - offset), before, after, MOVES);
-    errno = saved;
-    if (base == MAP_FAILED)
-        return NULL;
-    tell(m, (ptrdiff_t)after - (ptrdiff_t)before);
-    return set_direct((struct ljt_lj_chunk *)((uintptr_t)base + offset), offset, after);
-}
-
-/*
- * Adds a segment, whose one chunk is the new top. The old one's end has room for its record and a row of fenceposts
- * (LJT_LJ_TOP_FOOT); what was left of the old top is free like any other chunk.
- */
-static void add_segment(struct ljt_lj_state *m, void *base, size_t size)
-{
-    struct ljt_lj_chunk *rest = m->top;
-    size_t rest_size = m->topsize;
-    struct ljt_lj_chunk *record = ljt_lj_chunk_at(rest, rest_size < LJT_LJ_MIN_CHUNK ? 0 : rest_size);
-    uintptr_t end = (uintptr_t)rest + rest_size + LJT_LJ_TOP_FOOT;
-
-    struct ljt_lj_segment *old = ljt_lj_chunk_to_mem(record);
-    record->head = LJT_LJ_SEGMENT_CHUNK | LJT_LJ_CINUSE | LJT_LJ_PINUSE;
-    for (uintptr_t at = (uintptr_t)record + LJT_LJ_SEGMENT_CHUNK; at + LJT_LJ_MEM_OFFSET <= end; at += 8)
-        ((struct ljt_lj_chunk *)at)->head = LJT_LJ_FENCEPOST;
-    *old = m->seg;
-    m->seg.base = (uintptr_t)base;
-    m->seg.size = size;
-    m->seg.next = old;
-
-    m->top = base;
-    m->topsize = size - LJT_LJ_TOP_FOOT;
-    m->top->head = m->topsize | LJT_LJ_PINUSE;
-    ljt_lj_chunk_next(m->top)->head = LJT_LJ_TOP_FOOT;
-
-    if (record != rest) {
-        record->head &= ~LJT_LJ_PINUSE;
-        set_free(rest, rest_size);
-        insert(m, rest, rest_size);
-    }
-}
-
-static size_t footprint(const struct ljt_lj_state *m)
-{
-    size_t sum = 0;
-    for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next)
-        sum += s->size;
-    return sum;
-}
-
-static size_t round_up(size_t n, size_t unit)
-{
-    return (n + unit - 1) / unit * unit;
-}
+/* ---- Growth ---- */
 
 static void *take_parked(struct ljt_lj_state *m, size_t n);
 
@@ -259,22 +88,11 @@ static void *take_parked(struct ljt_lj_state *m, size_t n);
 static __attribute__((noinline)) void *grow(struct ljt_lj_state *m, size_t n)
 {
     void *mem;
-    if (n >= LJT_LJ_MMAP_THRESHOLD && (mem = map_direct(m, n)) != NULL)
+    if (n >= LJT_LJ_MMAP_THRESHOLD && (mem = ljt_segments_map_direct(m, n)) != NULL)
         return mem;
     if ((mem = take_parked(m, n)) != NULL)
         return mem;
-    size_t least = round_up(n + LJT_LJ_TOP_FOOT + LJT_LJ_ALIGN, SEGMENT_MIN);
-    size_t size = round_up(footprint(m) / SEGMENT_SHARE, SEGMENT_MIN);
-    size = size > SEGMENT_MAX ? SEGMENT_MAX : size;
-    size = size < least ? least : size;
-    void *base = map_within_reach(size);
-    if (base == NULL && size > least)
-        base = map_within_reach(size = least);
-    if (base == NULL)
-        return NULL;
-    tell(m, (ptrdiff_t)size);
-    add_segment(m, base, size);
-    return carve_top(m, n);
+    return ljt_segments_grow(m, n) ? carve_top(m, n) : NULL;
 }
 
 /* ---- Allocation ---- */
@@ -399,7 +217,7 @@ static inline void release(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
     if (!ljt_lj_chunk_pinuse(c)) {
         size_t before = c->prev_foot;
         if ((before & LJT_LJ_IS_DIRECT) != 0) {
-            unmap_direct(m, c);
+            ljt_segments_unmap_direct(m, c);
             return;
         }
         c = (struct ljt_lj_chunk *)((uintptr_t)c - before);
@@ -421,14 +239,14 @@ static inline void release(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
     } else if (next == m->dv) { /* then c is not: two free chunks are never neighbours */
         m->dv = c;
         m->dvsize += size;
-        set_free(c, m->dvsize);
+        ljt_links_set_free(c, m->dvsize);
         return;
     } else {
         size_t after = ljt_lj_chunk_size(next);
         ljt_links_remove(m, next, after);
         size += after;
     }
-    set_free(c, size);
+    ljt_links_set_free(c, size);
     if (c == m->dv)
         m->dvsize = size;
     else
@@ -453,7 +271,7 @@ static void count_parked(struct ljt_patched *p, size_t more)
 
 bool ljt_patched_park(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
 {
-    struct ljt_patched *p = patched(m);
+    struct ljt_patched *p = ljt_patched_of(m);
     size_t pages = whole_pages((uintptr_t)c, ljt_lj_chunk_size(c));
     if (p->runs == p->room || pages < LJT_PARKED_PAGES)
         return false;
@@ -464,7 +282,7 @@ bool ljt_patched_park(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
 
 static void unpark(struct ljt_lj_state *m, unsigned i)
 {
-    struct ljt_patched *p = patched(m);
+    struct ljt_patched *p = ljt_patched_of(m);
     struct ljt_lj_chunk *c = p->run[i];
     count_parked(p, -whole_pages((uintptr_t)c, ljt_lj_chunk_size(c)));
     p->run[i] = p->run[--p->runs];
@@ -473,7 +291,7 @@ static void unpark(struct ljt_lj_state *m, unsigned i)
 
 bool ljt_patched_join(struct ljt_lj_state *m, unsigned i)
 {
-    const struct ljt_lj_chunk *c = patched(m)->run[i];
+    const struct ljt_lj_chunk *c = ljt_patched_of(m)->run[i];
     size_t size = ljt_lj_chunk_size(c);
     const struct ljt_lj_chunk *next = ljt_lj_chunk_at(c, size);
     size_t before = ljt_lj_chunk_pinuse(c) ? 0 : c->prev_foot;
@@ -494,7 +312,7 @@ bool ljt_patched_join(struct ljt_lj_state *m, unsigned i)
  */
 static void *take_parked(struct ljt_lj_state *m, size_t n)
 {
-    struct ljt_patched *p = patched(m);
+    struct ljt_patched *p = ljt_patched_of(m);
     unsigned i = p->runs, tries = 0;
     size_t size;
     do {
@@ -572,7 +390,7 @@ static void *resize(struct ljt_lj_state *m, void *mem, size_t request)
     size_t n = ljt_lj_request_size(request), size = ljt_lj_chunk_size(c);
     size_t room = size - LJT_LJ_CHUNK_OVERHEAD; /* what of it the VM may have filled */
     if (ljt_lj_chunk_is_direct(c)) {
-        void *same = resize_direct(m, c, n);
+        void *same = ljt_segments_resize_direct(m, c, n);
         if (same != NULL)
             return same;
         room = size - LJT_LJ_MEM_OFFSET;
@@ -611,7 +429,7 @@ void ljt_patched_enter(struct ljt_lj_state *m, struct ljt_patched *p)
 
 void ljt_patched_leave(struct ljt_lj_state *m)
 {
-    struct ljt_patched *p = patched(m);
+    struct ljt_patched *p = ljt_patched_of(m);
     while (p->runs > 0)
         unpark(m, p->runs - 1);
     m->smallbins[0] = NULL;
@@ -619,39 +437,17 @@ void ljt_patched_leave(struct ljt_lj_state *m)
 
 struct ljt_lj_state *ljt_patched_create(struct ljt_patched *p)
 {
-    struct ljt_lj_chunk *first = map_within_reach(SEGMENT_MIN);
-    if (first == NULL)
+    struct ljt_lj_state *m = ljt_segments_first();
+    if (m == NULL)
         return NULL;
-    struct ljt_lj_state *m = ljt_lj_chunk_to_mem(first);
-    first->head = LJT_LJ_STATE_CHUNK | LJT_LJ_CINUSE | LJT_LJ_PINUSE;
-    m->seg.base = (uintptr_t)first;
-    m->seg.size = SEGMENT_MIN;
-    for (unsigned i = 0; i < LJT_LJ_SMALLBINS; i++) {
-        struct ljt_lj_chunk *bin = ljt_lj_smallbin(m, i);
-        bin->fd = bin->bk = bin;
-    }
-    m->top = ljt_lj_chunk_next(first);
-    m->topsize = SEGMENT_MIN - LJT_LJ_STATE_CHUNK - LJT_LJ_TOP_FOOT;
-    m->top->head = m->topsize | LJT_LJ_PINUSE;
-    ljt_lj_chunk_next(m->top)->head = LJT_LJ_TOP_FOOT;
-    m->trim_check = LJT_LJ_TRIM_THRESHOLD; /* we look at neither, but lj_alloc would */
-    m->release_checks = LJT_LJ_MAX_RELEASE_CHECK_RATE;
     ljt_patched_enter(m, p);
-    tell(m, (ptrdiff_t)SEGMENT_MIN);
+    if (p->mapped != NULL)
+        p->mapped(p, (ptrdiff_t)m->seg.size);
     return m;
 }
 
 void ljt_patched_destroy(struct ljt_lj_state *m)
 {
-    int saved = errno;
-    struct ljt_patched *p = patched(m);
-    for (struct ljt_lj_segment *s = &m->seg; s != NULL;) {
-        void *base = (void *)s->base; /* the record lies in what goes */
-        size_t size = s->size;
-        s = s->next;
-        if (ljt_kernel.munmap(base, size) == 0 && p->mapped != NULL)
-            p->mapped(p, -(ptrdiff_t)size);
-    }
-    p->runs = 0;
-    errno = saved;
+    ljt_patched_of(m)->runs = 0;
+    ljt_segments_unmap_all(m);
 }

@@ -44,6 +44,11 @@ struct ljt_patched {
     _Atomic size_t parked_pages; /* whole pages in them: for the reclaimer, who is not in the heap */
 };
 
+static inline struct ljt_patched *ljt_patched_of(const struct ljt_lj_state *m)
+{
+    return (struct ljt_patched *)m->smallbins[0];
+}
+
 /*
  * From here on ljt_patched_alloc may be called with this state, as its `ud`. `p` stays where it is until
  * ljt_patched_leave, which gives back to the heap what is parked; after that it is lj_alloc's as before.

@@ -1,0 +1,29 @@
+/*
+ * segments: the memory that our own allocator has from the kernel.
+ *
+ * Segments of an arena, and blocks of 128 KiB and more with a mapping of their own, all below 2^47, where a GC64 VM
+ * can point to them. Laid out as lj_alloc lays them out, so that it can free a block and unmap a segment of ours. Called
+ * by patched.c, inside a call of the VM's; locks nothing, keeps errno.
+ */
+#ifndef LJT_SEGMENTS_H
+#define LJT_SEGMENTS_H
+
+#include "heap.h"
+
+/* A segment with the state of a new heap in it, on no record yet but the state's own. NULL if there is no memory. */
+struct ljt_lj_state *ljt_segments_first(void);
+
+/* Adds a segment, whose one chunk is the new top and larger than n. */
+bool ljt_segments_grow(struct ljt_lj_state *m, size_t n);
+
+/* Unmaps them all, the state with them. */
+void ljt_segments_unmap_all(struct ljt_lj_state *m);
+
+/* A block for a chunk of n bytes; NULL if there is no memory. */
+void *ljt_segments_map_direct(struct ljt_lj_state *m, size_t n);
+void ljt_segments_unmap_direct(struct ljt_lj_state *m, struct ljt_lj_chunk *c);
+
+/* One of another size, or NULL: then it is copied. One that is large enough stays if it is not too large. */
+void *ljt_segments_resize_direct(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t n);
+
+#endif
