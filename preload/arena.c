@@ -73,6 +73,25 @@ static bool is_like_an_arena(size_t prev_foot, size_t head)
 }
 
 /*
+ * allocf, allocd: two adjacent words of global_State, whose offset differs between versions. How many such pairs are in
+ * `gg`, GG_State's bytes: allocd the state, allocf in [lo, hi).
+ */
+static unsigned find_allocf(const unsigned char *gg, size_t gg_len, uintptr_t lo, uintptr_t hi, struct vm *vm)
+{
+    unsigned found = 0;
+    for (size_t at = 0; at + 16 <= gg_len; at += 8) {
+        uintptr_t word[2];
+        memcpy(word, gg + at, sizeof(word));
+        if (word[1] != vm->state || word[0] < lo || word[0] >= hi)
+            continue;
+        vm->place = vm->gg + at;
+        vm->allocf = (ljt_alloc_fn *)word[0];
+        found++;
+    }
+    return found;
+}
+
+/*
  * The light check. The VM may be running on another thread meanwhile: everything read is a hint, but for what
  * never changes after lua_newstate (the chunk sizes, GG_State's place, allocd), and the proof comes later.
  */
@@ -105,20 +124,9 @@ static enum verdict check_candidate(const struct candidate *c, struct vm *vm)
     if (!peek(gg_copy, vm->gg, gg_len))
         return NOT_A_VM;
 
-    /* allocf, allocd: two adjacent words of global_State, whose offset differs between versions. */
-    unsigned found = 0;
     uintptr_t lo = atomic_load_explicit(&c->module->text_lo, memory_order_relaxed);
     uintptr_t hi = atomic_load_explicit(&c->module->text_hi, memory_order_relaxed);
-    for (size_t at = 0; at + 16 <= gg_len; at += 8) {
-        uintptr_t word[2];
-        memcpy(word, gg_copy + at, sizeof(word));
-        if (word[1] != vm->state || word[0] < lo || word[0] >= hi)
-            continue;
-        vm->place = vm->gg + at;
-        vm->allocf = (ljt_alloc_fn *)word[0];
-        found++;
-    }
-    if (found != 1)
+    if (find_allocf(gg_copy, gg_len, lo, hi, vm) != 1)
         return TOO_YOUNG; /* not set up yet, or its allocator is not this module's: a host's own */
     bool grown = arena.m.seg.next != NULL || arena.m.seg.size > LJT_LJ_GRANULARITY;
     return grown ? A_VM : TOO_YOUNG;
@@ -186,16 +194,33 @@ static void fence_if_needed(unsigned slot)
         atomic_fetch_or_explicit(&ljt_wiped.word[slot].want, LJT_WANT_FENCED, memory_order_seq_cst);
 }
 
-/* Sets the gate. The VM may be running on another thread; from this store on its calls come through us. */
-static void adopt(const struct candidate *c, const struct vm *vm)
+static struct ljt_arena *take_slot_or_say(void)
 {
     static struct ljt_once full;
     struct ljt_arena *a = take_slot();
-    if (a == NULL) {
+    if (a == NULL)
         ljt_log_once(&full, LJT_LOG_WARN, "more than %d Lua VMs at a time; further ones are left alone",
                      LJT_GATES);
+    return a;
+}
+
+/* The slot serves calls from here on: with the allocator `allocf`, for who frees `gg` last. */
+static void open_slot(struct ljt_arena *a, uint32_t want)
+{
+    struct ljt_gate *g = &ljt_gates[a->slot];
+    g->allocf = a->allocf;
+    g->gg = a->gg;
+    atomic_store_explicit(&a->state, LJT_ARENA_GATED, memory_order_release);
+    atomic_store_explicit(&ljt_wiped.word[a->slot].want, want, memory_order_seq_cst);
+    fence_if_needed(a->slot);
+}
+
+/* Sets the gate. The VM may be running on another thread; from this store on its calls come through us. */
+static void adopt(const struct candidate *c, const struct vm *vm)
+{
+    struct ljt_arena *a = take_slot_or_say();
+    if (a == NULL)
         return;
-    }
     a->m = (struct ljt_lj_state *)vm->state;
     a->gg = (void *)vm->gg;
     a->module = c->module;
@@ -205,14 +230,7 @@ static void adopt(const struct candidate *c, const struct vm *vm)
     a->gc_total = (const void *)(vm->place + 16);
     a->gc_width = 0;
     atomic_store_explicit(&a->is_patched, false, memory_order_relaxed);
-
-    struct ljt_gate *g = &ljt_gates[a->slot];
-    g->allocf = a->allocf;
-    g->gg = a->gg;
-    atomic_store_explicit(&a->state, LJT_ARENA_GATED, memory_order_release);
-    atomic_store_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_LIVE | LJT_WANT_PROVE,
-                          memory_order_seq_cst);
-    fence_if_needed(a->slot);
+    open_slot(a, LJT_WANT_LIVE | LJT_WANT_PROVE);
     ljt_alloc_fn *expected = a->allocf;
     if (!atomic_compare_exchange_strong_explicit(a->place, &expected, ljt_gate_trampoline(a->slot),
                                                  memory_order_release, memory_order_relaxed)) {
@@ -428,6 +446,16 @@ static unsigned proven_gc_width(const struct ljt_arena *a, const struct ljt_heap
     return 0;
 }
 
+/* What is done once a heap is proven, before it is ARMED. */
+static void arm(struct ljt_arena *a, const struct ljt_heap_census *census)
+{
+    a->gc_width = proven_gc_width(a, census);
+    ljt_module_pin(a->module);
+    ljt_log_deferred();
+    ljt_signals_install();
+    ljt_thp_init();
+}
+
 void ljt_arena_prove(unsigned slot)
 {
     struct ljt_arena *a = &ljt_arenas[slot];
@@ -444,14 +472,59 @@ void ljt_arena_prove(unsigned slot)
         refuse(a, contradiction);
         return;
     }
-    a->gc_width = proven_gc_width(a, &census);
-    ljt_module_pin(a->module);
-    ljt_log_deferred();
-    ljt_signals_install();
-    ljt_thp_init();
+    arm(a, &census);
     ljt_takeover(a);
     atomic_store_explicit(&a->state, LJT_ARENA_ARMED, memory_order_release);
     ljt_arena_consider_start(slot);
+}
+
+/* ---- VMs with our allocator from their first byte on ---- */
+
+struct ljt_arena *ljt_arena_bear(struct ljt_module *module)
+{
+    struct ljt_arena *a = NULL;
+    ljt_lock_acquire(&ljt_wiped.registry);
+    if (ljt_refuse_look(module) && !ljt_refuse_vm())
+        a = take_slot_or_say();
+    if (a != NULL) {
+        a->gg = NULL;
+        a->module = module;
+        a->born = 0;
+        a->allocf = ljt_patched_alloc;
+        a->place = NULL;
+        a->gc_total = NULL;
+        a->gc_width = 0;
+        a->m = ljt_takeover_create(a);
+        if (a->m != NULL) {
+            open_slot(a, LJT_WANT_LIVE);
+        } else {
+            atomic_store_explicit(&a->state, LJT_ARENA_FREE, memory_order_release);
+            a = NULL;
+        }
+    }
+    ljt_lock_release(&ljt_wiped.registry);
+    return a;
+}
+
+void ljt_arena_born(struct ljt_arena *a)
+{
+    struct ljt_lj_chunk *gg = ljt_lj_chunk_next(ljt_lj_mem_to_chunk(a->m));
+    struct vm vm = {.state = (uintptr_t)a->m, .gg = (uintptr_t)ljt_lj_chunk_to_mem(gg)};
+    uintptr_t gate = (uintptr_t)ljt_gate_trampoline(a->slot);
+    struct ljt_heap_census census;
+    a->gg = ljt_gates[a->slot].gg = (void *)vm.gg;
+    enum ljt_heap_fault fault = ljt_heap_prove(a->m, &census);
+    if (fault != LJT_HEAP_OK ||
+        find_allocf(a->gg, ljt_lj_chunk_size(gg) - LJT_LJ_MEM_OFFSET, gate, gate + 1, &vm) != 1) {
+        ljt_arena_lose(a, fault != LJT_HEAP_OK ? ljt_heap_fault_text(fault)
+                                               : "its allocator is not found in it");
+        return;
+    }
+    a->place = (_Atomic(ljt_alloc_fn *) *)vm.place;
+    a->gc_total = (const void *)(vm.place + 16);
+    arm(a, &census);
+    atomic_store_explicit(&a->state, LJT_ARENA_ARMED, memory_order_release);
+    ljt_arena_consider_start(a->slot);
 }
 
 void ljt_arena_consider_start(unsigned slot)

@@ -142,6 +142,13 @@ void ljt_arena_reborn(unsigned slot);         /* first call in a forked child */
 void ljt_arena_consider_start(unsigned slot); /* the arena has grown */
 void ljt_arena_close(unsigned slot);          /* GG_State is freed */
 
+/*
+ * For birth.c: a slot with an empty heap of our own, for a VM of this module that is about to be; NULL where that must
+ * not be. Then, when the VM is there, on its thread and before anything is done with it; or ljt_arena_close.
+ */
+struct ljt_arena *ljt_arena_bear(struct ljt_module *module);
+void ljt_arena_born(struct ljt_arena *a);
+
 /* Frees what a DEAD slot still has, and the slot. Called by the reclaimer. */
 void ljt_arena_sweep(unsigned slot);
 

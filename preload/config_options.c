@@ -83,8 +83,9 @@ const struct ljt_config_option ljt_config_options[] = {
         .unit = "",
         .help = "native returns the free pages of LuaJIT's own allocator. patched serves the VM by an "
                 "allocator of the library's in its place, on the same heap (GC64 only, else as native). "
-                "observe finds arenas and counts, but touches nothing. off is LJTRIM_ENABLE=0. auto "
-                "chooses, at present always native.",
+                "A LuaJIT whose heap is not known gets it when the VM is made, where lua_newstate allows. "
+                "observe finds arenas and counts, but touches nothing. off is LJTRIM_ENABLE=0. auto is "
+                "native: it takes no VM's allocator away.",
     },
     {
         .name = "LJTRIM_INTERVAL_MS",

@@ -5,6 +5,8 @@
  * host's apart; _Fork and syscall let no process be copied in the middle of a unit; epoll_wait, epoll_pwait and poll
  * are where an idle program may collect garbage. Each has the contract and errno of the original, from the process's
  * first instruction: until the constructor has found the next definitions, memory calls go straight to the kernel.
+ *
+ * And one of Lua's, lua_newstate: for LJTRIM_MODE=patched, and found by who calls it (birth.h).
  */
 #include <errno.h>
 #include <poll.h>
@@ -20,6 +22,7 @@
 #include <unistd.h>
 
 #include "arena.h"
+#include "birth.h"
 #include "config.h"
 #include "idle.h"
 #include "kernel.h"
@@ -269,4 +272,14 @@ EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
     struct poll_call call = {fds, n};
     return ljt_idle_may_collect(timeout) ? ljt_idle_wait(call_poll, &call, timeout)
                                          : call_poll(&call, timeout);
+}
+
+/* ---- Lua ---- */
+
+/* Its callers know it by lua.h: a pointer to a function, one to data, and in Lua 5.5 a number. */
+EXPORT void *lua_newstate(void *f, void *ud, uintptr_t third, uintptr_t fourth);
+
+EXPORT void *lua_newstate(void *f, void *ud, uintptr_t third, uintptr_t fourth)
+{
+    return ljt_birth_newstate(f, ud, third, fourth, (uintptr_t)__builtin_return_address(0));
 }

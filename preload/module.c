@@ -59,13 +59,13 @@ static struct dynamic find_dynamic(const struct dl_phdr_info *info)
     return d;
 }
 
-static bool is_defined(const struct dynamic *d, uint32_t index, const char *name)
+static const ElfW(Sym) *if_defined(const struct dynamic *d, uint32_t index, const char *name)
 {
     const ElfW(Sym) *sym = &d->symtab[index];
-    return sym->st_shndx != SHN_UNDEF && strcmp(d->strtab + sym->st_name, name) == 0;
+    return sym->st_shndx != SHN_UNDEF && strcmp(d->strtab + sym->st_name, name) == 0 ? sym : NULL;
 }
 
-static bool exports_by_gnu_hash(const struct dynamic *d, const char *name)
+static const ElfW(Sym) *find_by_gnu_hash(const struct dynamic *d, const char *name)
 {
     uint32_t buckets = d->gnu_hash[0], first = d->gnu_hash[1], bloom_words = d->gnu_hash[2];
     const uint32_t *bucket = d->gnu_hash + 4 + bloom_words * (sizeof(ElfW(Addr)) / 4);
@@ -75,33 +75,37 @@ static bool exports_by_gnu_hash(const struct dynamic *d, const char *name)
         hash = hash * 33 + *c;
     uint32_t index = buckets == 0 ? 0 : bucket[hash % buckets];
     if (index < first)
-        return false;
+        return NULL;
     for (;; index++) {
         uint32_t h = chain[index - first];
-        if ((h | 1) == (hash | 1) && is_defined(d, index, name))
-            return true;
-        if ((h & 1) != 0)
-            return false;
+        const ElfW(Sym) *sym = (h | 1) == (hash | 1) ? if_defined(d, index, name) : NULL;
+        if (sym != NULL || (h & 1) != 0)
+            return sym;
     }
 }
 
-static bool exports_by_hash(const struct dynamic *d, const char *name)
+static const ElfW(Sym) *find_by_hash(const struct dynamic *d, const char *name)
 {
     uint32_t symbols = d->hash[1];
-    for (uint32_t i = 1; i < symbols; i++)
-        if (is_defined(d, i, name))
-            return true;
-    return false;
+    const ElfW(Sym) *sym = NULL;
+    for (uint32_t i = 1; i < symbols && sym == NULL; i++)
+        sym = if_defined(d, i, name);
+    return sym;
+}
+
+static const ElfW(Sym) *find_export(const struct dl_phdr_info *info, const char *name)
+{
+    struct dynamic d = find_dynamic(info);
+    if (d.symtab == NULL || d.strtab == NULL)
+        return NULL;
+    if (d.gnu_hash != NULL)
+        return find_by_gnu_hash(&d, name);
+    return d.hash != NULL ? find_by_hash(&d, name) : NULL;
 }
 
 static bool exports(const struct dl_phdr_info *info, const char *name)
 {
-    struct dynamic d = find_dynamic(info);
-    if (d.symtab == NULL || d.strtab == NULL)
-        return false;
-    if (d.gnu_hash != NULL)
-        return exports_by_gnu_hash(&d, name);
-    return d.hash != NULL && exports_by_hash(&d, name);
+    return find_export(info, name) != NULL;
 }
 
 /* luaJIT_setmode is LuaJIT's own: other Lua libraries export lua_newstate, too. */
@@ -127,10 +131,9 @@ struct finding {
     char path[sizeof(((struct ljt_module *)0)->path)];
 };
 
-static int find_by_pc(struct dl_phdr_info *info, size_t size, void *arg)
+/* The bounds of an object's executable segments. */
+static void find_text(const struct dl_phdr_info *info, uintptr_t *text_lo, uintptr_t *text_hi)
 {
-    (void)size;
-    struct finding *f = arg;
     uintptr_t lo = UINTPTR_MAX, hi = 0;
     for (unsigned i = 0; i < info->dlpi_phnum; i++) {
         const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
@@ -140,6 +143,16 @@ static int find_by_pc(struct dl_phdr_info *info, size_t size, void *arg)
         lo = at < lo ? at : lo;
         hi = at + ph->p_memsz > hi ? at + ph->p_memsz : hi;
     }
+    *text_lo = lo;
+    *text_hi = hi;
+}
+
+static int find_by_pc(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    struct finding *f = arg;
+    uintptr_t lo, hi;
+    find_text(info, &lo, &hi);
     if (f->pc < lo || f->pc >= hi)
         return 0;
     f->text_lo = lo;
@@ -167,6 +180,8 @@ static struct ljt_module *remember(const struct finding *f)
         memcpy(mod->path, f->path, sizeof(mod->path));
         atomic_store_explicit(&mod->mapped, 0, memory_order_relaxed);
         memset(&mod->symbols, 0, sizeof(mod->symbols));
+        atomic_store_explicit(&mod->newstate, NULL, memory_order_relaxed);
+        atomic_store_explicit(&mod->refuses, false, memory_order_relaxed);
         atomic_store_explicit(&mod->text_lo, f->text_lo, memory_order_relaxed);
         atomic_store_explicit(&mod->text_hi, f->text_hi, memory_order_release);
         return mod;
@@ -184,6 +199,39 @@ struct ljt_module *ljt_module_resolve(uintptr_t pc)
     struct ljt_module *mod = remember(&f);
     ljt_lock_release(&ljt_wiped.modules);
     return mod;
+}
+
+struct search {
+    uintptr_t pc; /* 0: the first object, but for ours, that defines it */
+    const char *name;
+    struct ljt_module_definition *found;
+};
+
+static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
+{
+    (void)size;
+    const struct search *s = arg;
+    uintptr_t lo, hi, self = (uintptr_t)&ljt_module_resolve;
+    find_text(info, &lo, &hi);
+    if (s->pc != 0 ? s->pc < lo || s->pc >= hi : self >= lo && self < hi)
+        return 0;
+    const ElfW(Sym) *sym = find_export(info, s->name);
+    if (sym == NULL && s->pc == 0)
+        return 0;
+    strncpy(s->found->path, info->dlpi_name, sizeof(s->found->path) - 1);
+    if (sym != NULL) {
+        s->found->address = info->dlpi_addr + sym->st_value;
+        s->found->size = sym->st_size;
+    }
+    return 1;
+}
+
+bool ljt_module_define(uintptr_t pc, const char *name, struct ljt_module_definition *found)
+{
+    struct search s = {pc, name, found};
+    memset(found, 0, sizeof(*found));
+    (void)dl_iterate_phdr(search_object, &s);
+    return found->address != 0;
 }
 
 void ljt_module_pin(struct ljt_module *mod)

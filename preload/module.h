@@ -44,6 +44,8 @@ struct ljt_module {
     bool exports_luajit;                /* and luaJIT_setmode */
     bool has_mapped;                    /* a candidate of it was seen. Under the registry lock */
     _Atomic bool pinned;
+    _Atomic(void *) newstate;         /* its lua_newstate, if it calls its own and is pinned: of birth.c */
+    _Atomic bool refuses;             /* it takes no allocator but its own: of birth.c */
     char path[256];                   /* as the loader has it; "" is the executable */
     _Atomic size_t mapped;            /* bytes it has mapped as lj_alloc would: arenas and direct blocks */
     _Atomic unsigned long map_events; /* how often that changed: a segment list older than this is stale */
@@ -60,6 +62,19 @@ struct ljt_module *ljt_module_find(uintptr_t pc);
  * the object if it is new. NULL for our own object, for code outside every object, or when the table is full.
  */
 struct ljt_module *ljt_module_resolve(uintptr_t pc);
+
+/* A function of a loaded object, by its dynamic symbols. */
+struct ljt_module_definition {
+    uintptr_t address;
+    size_t size;
+    char path[256]; /* of the object that was searched */
+};
+
+/*
+ * The definition of `name` in the object whose text holds `pc`; with 0, in the first object that has one, in the order
+ * of loading, ours left out. Takes the loader's lock.
+ */
+bool ljt_module_define(uintptr_t pc, const char *name, struct ljt_module_definition *found);
 
 /* Does any object that is loaded by now export LuaJIT's API? Takes the loader's lock. */
 bool ljt_module_luajit_loaded(void);

@@ -10,7 +10,7 @@ extern const char ljt_image_start[] __asm__("__ehdr_start") __attribute__((visib
 extern const char ljt_image_end[] __asm__("_end") __attribute__((visibility("hidden")));
 
 /* A tool that loads us twice may make us our own next: calling it would never end. */
-static void *find_next(const char *name)
+void *ljt_next_find(const char *name)
 {
     uintptr_t found = (uintptr_t)dlsym(RTLD_NEXT, name);
     if (found >= (uintptr_t)ljt_image_start && found < (uintptr_t)ljt_image_end)
@@ -20,12 +20,12 @@ static void *find_next(const char *name)
 
 void ljt_next_init(void)
 {
-    ljt_next.mmap = find_next("mmap");
-    ljt_next.munmap = find_next("munmap");
-    ljt_next.mremap = find_next("mremap");
-    ljt_next.sigaction = find_next("sigaction");
-    ljt_next.fork_raw = find_next("_Fork");
-    ljt_next.epoll_wait = find_next("epoll_wait");
-    ljt_next.epoll_pwait = find_next("epoll_pwait");
-    ljt_next.poll = find_next("poll");
+    ljt_next.mmap = ljt_next_find("mmap");
+    ljt_next.munmap = ljt_next_find("munmap");
+    ljt_next.mremap = ljt_next_find("mremap");
+    ljt_next.sigaction = ljt_next_find("sigaction");
+    ljt_next.fork_raw = ljt_next_find("_Fork");
+    ljt_next.epoll_wait = ljt_next_find("epoll_wait");
+    ljt_next.epoll_pwait = ljt_next_find("epoll_pwait");
+    ljt_next.poll = ljt_next_find("poll");
 }

@@ -28,4 +28,7 @@ extern struct ljt_next ljt_next;
 
 void ljt_next_init(void);
 
+/* What stands behind us in the process's global scope, NULL if nothing does or it is ourselves. */
+void *ljt_next_find(const char *name);
+
 #endif

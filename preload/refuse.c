@@ -72,8 +72,9 @@ void ljt_refuse_layout(const struct ljt_module *module, unsigned long size)
 {
     static struct ljt_once once;
     if (module->exports_luajit)
-        ljt_log_once(&once, LJT_LOG_WARN,
-                     "the layout of LuaJIT's allocator in %s is not known (a state of %lu bytes); its VMs "
-                     "are left alone",
-                     module->path[0] != '\0' ? module->path : "the program", size);
+        ljt_log_once(
+            &once, LJT_LOG_WARN,
+            "the layout of LuaJIT's allocator in %s is not known (a state of %lu bytes; LJTRIM_MODE=patched "
+            "brings another); its VMs are left alone",
+            module->path[0] != '\0' ? module->path : "the program", size);
 }

@@ -25,6 +25,19 @@ static void mapped(struct ljt_patched *p, ptrdiff_t bytes)
     ljt_growth_mapped(a->module, (size_t)bytes);
 }
 
+struct ljt_lj_state *ljt_takeover_create(struct ljt_arena *a)
+{
+    a->patched.mapped = NULL; /* the arena is not one yet, and the registry is locked */
+    struct ljt_lj_state *m = ljt_patched_create(&a->patched);
+    if (m == NULL)
+        return NULL;
+    atomic_fetch_add_explicit(&a->module->mapped, m->seg.size, memory_order_relaxed);
+    atomic_fetch_add_explicit(&a->module->map_events, 1, memory_order_release);
+    a->patched.mapped = mapped;
+    atomic_store_explicit(&a->is_patched, true, memory_order_release);
+    return m;
+}
+
 void ljt_takeover(struct ljt_arena *a)
 {
     if (ljt_config.mode != LJT_MODE_PATCHED)

@@ -13,9 +13,13 @@
 #define LJT_TAKEOVER_H
 
 struct ljt_arena;
+struct ljt_lj_state;
 
 /* Takes over an arena that has just been proven, if that is wanted and possible. On the mutator's thread. */
 void ljt_takeover(struct ljt_arena *a);
+
+/* A heap of ours, for a VM that is about to be (birth.h). Its first segment is counted as its module's. */
+struct ljt_lj_state *ljt_takeover_create(struct ljt_arena *a);
 
 /* On the reclaimer's thread, when a look has begun, before its first unit. */
 void ljt_takeover_before_look(struct ljt_arena *a);

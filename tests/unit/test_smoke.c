@@ -97,6 +97,7 @@ Test(library, exports_what_it_interposes_and_its_api)
                                          "epoll_wait",
                                          "epoll_pwait",
                                          "poll",
+                                         "lua_newstate",
                                          "ljtrim_version",
                                          "ljtrim_dump",
                                          "ljtrim_stats",

@@ -77,3 +77,37 @@ test_vm_without_gc64_is_left_to_lj_alloc() {
 	expect_quiet_but err 1
 	! grep -q 'ljtrim:' err || grep -q 'not built with GC64' err || fail "$(grep 'ljtrim:' err)"
 }
+
+### VMs that have it from their first byte on
+
+newstate() { run_host "${EAGER[@]}" "${@:3}" "$(host nolua_plugin)" "$(host "$1".so)" "$2"; }
+test_system_allocator_is_replaced_at_birth() {
+	need_library
+	expect_equal "$(newstate plugin_newstate system)" "served by libljtrim, by neither" allocator
+}
+test_system_allocator_is_replaced_at_birth_poisoned_and_verified() {
+	need_library
+	expect_equal "$(newstate plugin_newstate system LJTRIM_DEBUG=poison,verify)" "served by libljtrim, by neither" allocator
+}
+test_internal_allocator_is_replaced_at_birth() {
+	need_library
+	expect_equal "$(newstate plugin_newstate sentinel)" "served by libljtrim, by neither" allocator
+}
+test_own_allocator_is_left_alone() {
+	expect_equal "$(newstate plugin_newstate own)" "served by the plugin, by its own" allocator
+	run_host "${EAGER[@]}" "$(host own_allocator)"
+}
+test_no_vm_is_born_with_it_in_other_modes() {
+	local mode
+	for mode in auto native observe off; do
+		expect_equal "$(newstate plugin_newstate system LJTRIM_MODE=$mode)" "served by the plugin, by mem_alloc" "$mode: allocator"
+	done
+}
+test_refused_at_birth_the_vm_keeps_its_own() {
+	start "${EAGER[@]}" "$(host nolua_plugin)" "$(host plugin_newstate.so)" refusing
+	wait "$pid" || fail "$(tail -n 2 err)"
+	expect_equal "$(cat out)" "served by the plugin, by mem_alloc" allocator
+	expect_quiet_but err 1
+	[ -z "$LJT_SO" ] || grep -q 'keeps its own allocator' err || fail "no line says so"
+}
+test_other_lua_gets_what_is_passed() { expect_equal "$(newstate plugin_otherlua -)" "passed on" outcome; }

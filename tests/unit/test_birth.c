@@ -1,0 +1,167 @@
+/* VMs that have our allocator from their first byte on. The process has no interposed lua_newstate: tests call what is behind it. */
+#include "lab.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "birth.h"
+#include "patched.h"
+#include "takeover.h"
+
+#define LJ_ALLOCF_INTERNAL ((void *)(uintptr_t)(1237 << 4))
+
+static void init(void)
+{
+    lab_init();
+    ljt_config.mode = LJT_MODE_PATCHED;
+}
+
+TestSuite(birth, .init = init, .timeout = 60);
+
+/* An address in LuaJIT's luaL_newstate. */
+static uintptr_t in_luaL_newstate(void)
+{
+    return (uintptr_t)dlsym(RTLD_DEFAULT, "luaL_newstate") + 8;
+}
+
+static lua_State *newstate(void *f, void *ud)
+{
+    errno = 0;
+    lua_State *L = ljt_birth_newstate(f, ud, 0, 0, in_luaL_newstate());
+    cr_assert_not_null(L);
+    cr_expect_eq(errno, 0);
+    return L;
+}
+
+static void run(lua_State *L, const char *chunk)
+{
+    cr_assert(luaL_loadstring(L, chunk) == 0);
+    cr_assert(lua_pcall(L, 0, 0, 0) == 0, "%s", lua_tostring(L, -1));
+}
+
+static const char workload[] =
+    "local t = {} "
+    "for i = 1, 60000 do t[i] = { i, 'name-' .. i, string.rep('x', i % 300) } end "
+    "for i = 1, 60000 do if i % 100 ~= 0 then t[i] = false end end "
+    "collectgarbage() collectgarbage() "
+    "for i = 100, 60000, 100 do assert(t[i][1] == i and t[i][2] == 'name-' .. i) end "
+    "kept = t";
+
+static bool is_mapped(const void *p)
+{
+    unsigned char resident;
+    return mincore((void *)((uintptr_t)p & -ljt_page_size), ljt_page_size, &resident) == 0;
+}
+
+Test(birth, vm_is_armed_and_served_by_us_at_once)
+{
+    for (int round = 0; round < 3; round++) {
+        lua_State *L = newstate(LJ_ALLOCF_INTERNAL, NULL);
+        void *ud;
+        lua_Alloc f = lua_getallocf(L, &ud);
+        struct ljt_arena *a = lab_arena_of(ud);
+        cr_assert_not_null(a);
+        cr_expect_eq(a->slot, 0, "the slot of the one before");
+        cr_expect_eq(f, ljt_gate_trampoline(a->slot));
+        cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED) && a->is_patched);
+        cr_expect_eq(a->gg, (void *)L);
+        cr_expect_eq(ljt_gates[a->slot].gg, (void *)L);
+        cr_expect_eq(a->gc_width, 8);
+        luaL_openlibs(L);
+        run(L, workload);
+        lab_prove(a->m);
+        size_t mapped = a->module->mapped;
+        cr_expect_gt(mapped, MIB);
+        lua_close(L);
+        cr_expect(ljt_arena_is(a, LJT_ARENA_DEAD));
+        cr_expect_eq(a->module->mapped, 0, "%zu of %zu", a->module->mapped, mapped);
+        cr_expect_not(is_mapped(ud));
+    }
+}
+
+Test(birth, other_modes_pass_it_on)
+{
+    static const int modes[] = {LJT_MODE_AUTO, LJT_MODE_NATIVE, LJT_MODE_OBSERVE};
+    for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
+        ljt_config.mode = modes[i];
+        lua_State *L = newstate(LJ_ALLOCF_INTERNAL, NULL);
+        void *ud;
+        cr_expect_eq(lua_getallocf(L, &ud), lab_allocf());
+        lua_close(L);
+    }
+    ljt_config.mode = LJT_MODE_PATCHED;
+    ljt_config.enable = 0;
+    lua_State *L = newstate(LJ_ALLOCF_INTERNAL, NULL);
+    void *ud;
+    cr_expect_eq(lua_getallocf(L, &ud), lab_allocf());
+    lua_close(L);
+}
+
+static void *own(void *ud, void *ptr, size_t osize, size_t nsize)
+{
+    (void)osize;
+    (*(int *)ud)++;
+    return nsize == 0 ? (free(ptr), NULL) : realloc(ptr, nsize);
+}
+
+Test(birth, allocator_of_a_program_s_own_is_left_alone)
+{
+    int calls = 0;
+    lua_State *L = newstate(own, &calls);
+    void *ud;
+    cr_expect(lua_getallocf(L, &ud) == own && ud == &calls);
+    cr_expect_gt(calls, 0);
+    lua_close(L);
+    cr_expect_eq(ljt_arena_slots, 0, "no slot was taken for it");
+}
+
+Test(birth, without_a_free_slot_the_vm_keeps_its_allocator)
+{
+    lab_catch_stderr();
+    for (unsigned i = 0; i < LJT_GATES; i++)
+        ljt_arenas[i].state = LJT_ARENA_LOST;
+    lua_State *L = newstate(LJ_ALLOCF_INTERNAL, NULL);
+    void *ud;
+    cr_expect_eq(lua_getallocf(L, &ud), lab_allocf());
+    lua_close(L);
+    cr_expect_eq(lab_said_lines(), 1);
+}
+
+static void *no_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
+{
+    (void)addr, (void)len, (void)prot, (void)flags, (void)fd, (void)off;
+    errno = ENOMEM;
+    return MAP_FAILED;
+}
+
+Test(birth, without_memory_for_ours_the_vm_keeps_its_allocator)
+{
+    lua_close(newstate(LJ_ALLOCF_INTERNAL, NULL)); /* what is tried out once has been */
+    struct ljt_kernel kernel = ljt_kernel;
+    ljt_kernel.mmap = no_mmap;
+    lua_State *L = newstate(LJ_ALLOCF_INTERNAL, NULL);
+    ljt_kernel = kernel;
+    void *ud;
+    cr_expect_eq(lua_getallocf(L, &ud), lab_allocf());
+    lua_close(L);
+    for (unsigned i = 0; i < LJT_GATES; i++)
+        cr_expect(ljt_arena_is(&ljt_arenas[i], LJT_ARENA_FREE), "slot %u", i);
+}
+
+/* The real one is that of the caller's object; of a caller in none, the first there is. */
+Test(birth, real_one_is_found_for_every_caller)
+{
+    uintptr_t callers[] = {in_luaL_newstate(), (uintptr_t)&newstate, (uintptr_t)dlsym(RTLD_NEXT, "qsort"),
+                           16};
+    ljt_config.mode = LJT_MODE_AUTO;
+    for (size_t i = 0; i < sizeof(callers) / sizeof(callers[0]); i++) {
+        lua_State *L = ljt_birth_newstate(LJ_ALLOCF_INTERNAL, NULL, 0, 0, callers[i]);
+        cr_assert_not_null(L, "caller %zu", i);
+        lua_close(L);
+    }
+}
