@@ -40,32 +40,18 @@ static int parse(int argc, char **argv, struct options *o)
         } else if (strcmp(word, "--no-stop") == 0) {
             o->how.no_stop = true;
         } else if ((value = ljt_value_of("--map", argc, argv, &i)) != NULL) {
-            size_t n = strlen(value);
-            if (n < 5 || (strcmp(value + n - 4, ".svg") != 0 && strcmp(value + n - 4, ".png") != 0)) {
-                fprintf(stderr, "ljtrim: inspect: --map wants a file that ends in .svg or .png, not '%s'\n",
-                        value);
-                return -EINVAL;
-            }
+            if (!ljt_has_suffix(value, ".svg") && !ljt_has_suffix(value, ".png"))
+                return ljt_refuse_value(argv[0], "--map", "a file that ends in .svg or .png", value);
             o->map = value;
         } else if ((value = ljt_value_of("--max-stop", argc, argv, &i)) != NULL) {
-            if ((o->how.max_stop_ms = ljt_number(value, 0)) < 0) {
-                fprintf(stderr,
-                        "ljtrim: inspect: --max-stop wants milliseconds, or 0 for no limit, not '%s'\n",
-                        value);
-                return -EINVAL;
-            }
-        } else if (o->pid == 0 && ljt_number(word, 1) > 0) {
-            o->pid = (pid_t)ljt_number(word, 1);
-        } else {
-            fprintf(stderr,
-                    "ljtrim: inspect: '%s' is neither a process id nor an option; see 'ljtrim help'\n", word);
+            if ((o->how.max_stop_ms = ljt_number(value, 0)) < 0)
+                return ljt_refuse_value(argv[0], "--max-stop", "milliseconds, or 0 for no limit", value);
+        } else if (ljt_take_pid(argv[0], word, &o->pid) != 0) {
             return -EINVAL;
         }
     }
-    if (o->pid == 0) {
-        fprintf(stderr, "ljtrim: inspect: which process? ljtrim inspect PID; see 'ljtrim help'\n");
+    if (ljt_want_pid(argv[0], o->pid) != 0)
         return -EINVAL;
-    }
     /* Scripts want figures that add up. */
     if (o->how.max_stop_ms < 0)
         o->how.max_stop_ms = o->format == FORMAT_CSV ? 0 : LJT_MAX_STOP_MS;

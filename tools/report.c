@@ -221,12 +221,6 @@ static int watch(struct watch *w)
 
 /* ---- The file ---- */
 
-static bool has_suffix(const char *s, const char *suffix)
-{
-    size_t n = strlen(s), m = strlen(suffix);
-    return n > m && strcmp(s + n - m, suffix) == 0;
-}
-
 /* 0, or -errno: -EEXIST for what is not an ordinary file. */
 static int may_write(const char *path)
 {
@@ -259,7 +253,7 @@ static int write_file(const struct ljt_report *r, const char *path)
         error = -errno;
         close(fd);
     } else {
-        error = has_suffix(path, ".svg") ? ljt_report_write_svg(f, r) : ljt_report_write_html(f, r);
+        error = ljt_has_suffix(path, ".svg") ? ljt_report_write_svg(f, r) : ljt_report_write_html(f, r);
         if (fflush(f) != 0 && error == 0)
             error = -errno;
         if (ferror(f) && error == 0)
@@ -294,12 +288,6 @@ static long milliseconds(const char *s)
     return (long)(seconds * 1000 + 0.5);
 }
 
-static int complain(const char *option, const char *wants, const char *value)
-{
-    fprintf(stderr, "ljtrim: report: %s wants %s, not '%s'\n", option, wants, value);
-    return -EINVAL;
-}
-
 static int parse(int argc, char **argv, struct options *o)
 {
     *o = (struct options){.seconds = SECONDS, .interval_ms = INTERVAL_MS};
@@ -310,29 +298,23 @@ static int parse(int argc, char **argv, struct options *o)
             o->how.no_stop = true;
         } else if ((value = ljt_value_of("--max-stop", argc, argv, &i)) != NULL) {
             if ((o->how.max_stop_ms = ljt_number(value, 1)) < 0)
-                return complain("--max-stop", "milliseconds", value);
+                return ljt_refuse_value(argv[0], "--max-stop", "milliseconds", value);
         } else if ((value = ljt_value_of("--seconds", argc, argv, &i)) != NULL) {
             if ((o->seconds = ljt_number(value, 0)) < 0)
-                return complain("--seconds", "seconds, or 0 for no limit", value);
+                return ljt_refuse_value(argv[0], "--seconds", "seconds, or 0 for no limit", value);
         } else if ((value = ljt_value_of("--interval", argc, argv, &i)) != NULL) {
             if ((o->interval_ms = milliseconds(value)) < 0)
-                return complain("--interval", "seconds, 0.1 to 86400", value);
+                return ljt_refuse_value(argv[0], "--interval", "seconds, 0.1 to 86400", value);
         } else if ((value = ljt_value_of("-o", argc, argv, &i)) != NULL) {
-            if (!has_suffix(value, ".html") && !has_suffix(value, ".svg"))
-                return complain("-o", "a file that ends in .html or .svg", value);
+            if (!ljt_has_suffix(value, ".html") && !ljt_has_suffix(value, ".svg"))
+                return ljt_refuse_value(argv[0], "-o", "a file that ends in .html or .svg", value);
             o->file = value;
-        } else if (o->pid == 0 && ljt_number(word, 1) > 0) {
-            o->pid = (pid_t)ljt_number(word, 1);
-        } else {
-            fprintf(stderr, "ljtrim: report: '%s' is neither a process id nor an option; see 'ljtrim help'\n",
-                    word);
+        } else if (ljt_take_pid(argv[0], word, &o->pid) != 0) {
             return -EINVAL;
         }
     }
-    if (o->pid == 0) {
-        fprintf(stderr, "ljtrim: report: which process? ljtrim report PID; see 'ljtrim help'\n");
+    if (ljt_want_pid(argv[0], o->pid) != 0)
         return -EINVAL;
-    }
     if (o->file == NULL) {
         snprintf(o->default_file, sizeof(o->default_file), "ljtrim-report-%d.html", (int)o->pid);
         o->file = o->default_file;

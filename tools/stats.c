@@ -31,15 +31,9 @@ static int parse(int argc, char **argv, struct options *o)
         } else if (strcmp(word, "--prometheus") == 0) {
             o->format = LJT_STATS_PROMETHEUS;
         } else if ((value = ljt_value_of("--watch", argc, argv, &i)) != NULL) {
-            if ((o->watch = ljt_number(value, 1)) < 0) {
-                fprintf(stderr, "ljtrim: stats: --watch wants seconds, not '%s'\n", value);
-                return -EINVAL;
-            }
-        } else if (o->pid == 0 && ljt_number(word, 1) > 0) {
-            o->pid = (pid_t)ljt_number(word, 1);
-        } else {
-            fprintf(stderr, "ljtrim: stats: '%s' is neither a process id nor an option; see 'ljtrim help'\n",
-                    word);
+            if ((o->watch = ljt_number(value, 1)) < 0)
+                return ljt_refuse_value(argv[0], "--watch", "seconds", value);
+        } else if (ljt_take_pid(argv[0], word, &o->pid) != 0) {
             return -EINVAL;
         }
     }
@@ -47,10 +41,7 @@ static int parse(int argc, char **argv, struct options *o)
         fprintf(stderr, "ljtrim: stats: --growth is text, told once\n");
         return -EINVAL;
     }
-    if (o->pid != 0)
-        return 0;
-    fprintf(stderr, "ljtrim: stats: which process? ljtrim stats PID; see 'ljtrim help'\n");
-    return -EINVAL;
+    return ljt_want_pid(argv[0], o->pid);
 }
 
 /* The line that the dump does not have: who it is, and how old the figures are. */

@@ -295,23 +295,17 @@ static int parse(int argc, char **argv, struct options *o)
         if (strcmp(word, "--once") == 0) {
             o->once = true;
         } else if ((value = ljt_value_of("--interval", argc, argv, &i)) != NULL) {
-            if ((o->interval = ljt_number(value, 1)) < 0) {
-                fprintf(stderr, "ljtrim: top: --interval wants seconds, not '%s'\n", value);
-                return -EINVAL;
-            }
+            if ((o->interval = ljt_number(value, 1)) < 0)
+                return ljt_refuse_value(argv[0], "--interval", "seconds", value);
         } else if ((value = ljt_value_of("--sort", argc, argv, &i)) != NULL) {
             o->key = NULL;
             for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++)
                 if (strcmp(value, keys[k].name) == 0)
                     o->key = keys[k].key;
-            if (o->key == NULL) {
-                fprintf(stderr,
-                        "ljtrim: top: --sort wants rss, mapped, resident, floor, ratio, purged, rate, cpu or "
-                        "pid, not "
-                        "'%s'\n",
-                        value);
-                return -EINVAL;
-            }
+            if (o->key == NULL)
+                return ljt_refuse_value(argv[0], "--sort",
+                                        "rss, mapped, resident, floor, ratio, purged, rate, cpu or pid",
+                                        value);
         } else {
             fprintf(stderr, "ljtrim: top: '%s' is no option; see 'ljtrim help'\n", word);
             return -EINVAL;
