@@ -104,13 +104,9 @@ static int fail(const struct ljt_doctor *d, int error)
         fprintf(stderr, "ljtrim: doctor: cannot read '%s' (%s)\n", d->argv[0], strerror(-error));
         return LJT_EXIT_NO_PROCESS;
     }
-    if (error == -ESRCH || error == -ENOENT) {
-        fprintf(stderr, "ljtrim: no process %d\n", (int)d->pid);
-        return LJT_EXIT_NO_PROCESS;
-    }
-    ljt_permission_explain(&t, d->pid);
-    fprintf(stderr, "ljtrim: may not read process %d (%s): %s\n", (int)d->pid, strerror(-error), buf);
-    return LJT_EXIT_NO_PERMISSION;
+    enum ljt_exit status = ljt_process_explain(&t, d->pid, error == -ENOENT ? -ESRCH : error);
+    fprintf(stderr, "ljtrim: %s\n", buf);
+    return status;
 }
 
 int ljt_doctor_main(int argc, char **argv)

@@ -124,12 +124,9 @@ void ljt_inspection_free(struct ljt_inspection *n)
 int ljt_inspection_explain(struct ljt_text *t, pid_t pid, int error)
 {
     switch (-error) {
-    case ESRCH: ljt_text_printf(t, "no process %d", (int)pid); return LJT_EXIT_NO_PROCESS;
+    case ESRCH:
     case EPERM:
-    case EACCES:
-        ljt_text_printf(t, "may not read process %d (%s): ", (int)pid, strerror(-error));
-        ljt_permission_explain(t, pid);
-        return LJT_EXIT_NO_PERMISSION;
+    case EACCES: return ljt_process_explain(t, pid, error);
     case ETIMEDOUT:
         ljt_text_printf(
             t, "process %d did not stop within 2 s (asleep in the kernel); left as it was. Try --no-stop",

@@ -1,6 +1,8 @@
 #include "permission.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,4 +71,21 @@ void ljt_permission_explain(struct ljt_text *t, pid_t pid)
         ljt_text_string(t, "the process is in another user namespace: CAP_SYS_PTRACE is needed there");
     else
         ljt_text_string(t, "despite CAP_SYS_PTRACE: a security module or seccomp forbids it");
+}
+
+enum ljt_exit ljt_process_explain(struct ljt_text *t, pid_t pid, int error)
+{
+    if (access("/proc/self", F_OK) != 0) {
+        ljt_text_printf(t, "cannot look at process %d: /proc is not mounted here", (int)pid);
+        return LJT_EXIT_FAILED;
+    }
+    bool hidden = error == -ESRCH && kill(pid, 0) != 0 && errno == EPERM;
+    if (error == -ESRCH && !hidden) {
+        ljt_text_printf(t, "no process %d", (int)pid);
+        return LJT_EXIT_NO_PROCESS;
+    }
+    ljt_text_printf(t, "may not read process %d (%s): ", (int)pid,
+                    hidden ? "/proc hides it, hidepid" : strerror(-error));
+    ljt_permission_explain(t, pid);
+    return LJT_EXIT_NO_PERMISSION;
 }

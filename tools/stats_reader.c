@@ -309,12 +309,9 @@ int ljt_growth_read(pid_t pid, char *text, size_t room)
 int ljt_stats_explain(struct ljt_text *t, const struct ljt_stats_reading *r, int error)
 {
     switch (-error) {
-    case ESRCH: ljt_text_printf(t, "no process %d", (int)r->pid); return LJT_EXIT_NO_PROCESS;
+    case ESRCH:
     case EPERM:
-    case EACCES:
-        ljt_text_printf(t, "may not read process %d (%s): ", (int)r->pid, strerror(-error));
-        ljt_permission_explain(t, r->pid);
-        return LJT_EXIT_NO_PERMISSION;
+    case EACCES: return ljt_process_explain(t, r->pid, error);
     case ENOENT:
         ljt_text_printf(t, "libljtrim.so is not preloaded in process %d; try 'ljtrim doctor %d'", (int)r->pid,
                         (int)r->pid);

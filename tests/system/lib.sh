@@ -79,6 +79,7 @@ expect_quiet_but() {
 }
 
 expect_equal() { [ "$1" = "$2" ] || fail "$3: '$1', '$2' expected"; }
+expect_like() { [[ "$1" == $2 ]] || fail "$3: '$1', '$2' expected"; } # a pattern
 expect_at_most() { [ "$1" -le "$2" ] || fail "$3: $1, at most $2 expected"; }
 expect_at_least() { [ "$1" -ge "$2" ] || fail "$3: $1, at least $2 expected"; }
 

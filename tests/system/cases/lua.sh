@@ -21,8 +21,6 @@ STILL='
 	assert(ljtrim.pause(5000))
 '
 
-expect_like() { [[ "$1" == $2 ]] || fail "$3: '$1', '$2' expected"; }
-
 ### Each function
 
 test_every_function_answers_in_a_worker() {

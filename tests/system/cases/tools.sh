@@ -217,6 +217,32 @@ test_inspect_says_which_capability_is_missing() {
 	grep -q 'CAP_SYS_PTRACE is missing' why || fail "said: $(cat why)"
 }
 
+# A /proc of our own, since hidepid is an option of the whole of it.
+test_process_that_is_hidden_is_not_said_to_be_gone() {
+	local command
+	need_tool
+	need_command setpriv
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	cp "$LJT_TOOL" "$TEST_DIR/ljtrim"
+	chmod 755 "$TEST_DIR/ljtrim"
+	cat >inside <<'END'
+mount -t proc -o hidepid=2 proc /proc || exit 77
+for command; do
+	setpriv --reuid 65534 --regid 65534 --clear-groups ./ljtrim $command $$ 2>&1 >/dev/null
+	echo "status $?"
+done
+while umount -l /proc 2>/dev/null; do :; done
+./ljtrim inspect 1 2>&1
+END
+	unshare --mount --pid --fork bash inside inspect stats doctor >said || [ $? = 1 ] || skip "no /proc of our own allowed"
+	for command in inspect stats doctor; do
+		expect_like "$(head -n 1 said)" '*hides it, hidepid*CAP_SYS_PTRACE is missing*' "$command"
+		expect_equal "$(sed -n 2p said)" "status 4" "$command"
+		sed -i 1,2d said
+	done
+	expect_equal "$(cat said)" "ljtrim: cannot look at process 1: /proc is not mounted here" "without /proc"
+}
+
 test_inspect_reaches_into_a_container() {
 	local inner
 	need_tool
