@@ -89,7 +89,7 @@ PLUGINS      := $(wildcard tests/system/hosts/plugin_*.c)
 HOST_BINS    := $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%,$(filter-out $(PLUGINS),$(HOSTS))) \
                 $(patsubst tests/system/hosts/%.c,$(BUILD)/hosts/%.so,$(PLUGINS)) \
                 $(patsubst %,$(BUILD)/hosts/%_static,run_lua allocf_games)
-LUA_FILES    := $(wildcard lualib/resty/*.lua tests/system/lua/*.lua)
+LUA_FILES    := $(wildcard lualib/resty/*.lua tests/system/lua/*.lua tests/soak/*.lua)
 MAN_PAGES    := $(wildcard docs/*.[1-8])
 FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
                 tests/fuzz tests/system/hosts bench/tools))
@@ -245,6 +245,10 @@ check-all: deps all  ## everything, and docs/RELIABILITY.md from its figures (AR
 .PHONY: stress
 stress: all hosts $(BUILD)/delays/libljtrim.so  ## 10^9 operations on real heaps while they are purged (ARGS='--operations N --seed S --delays')
 	$(Q)BUILD='$(abspath $(BUILD))' tests/stress/run $(ARGS)
+
+.PHONY: soak
+soak: all  ## two nginx, plain and preloaded, in the same storm for half an hour (ARGS=--quick: 3 minutes)
+	$(Q)BUILD='$(abspath $(BUILD))' tests/soak/run $(ARGS)
 
 .PHONY: check-hosts
 check-hosts: all hosts  ## nginx, neovim, DNS servers and other programs with LuaJIT inside (ARGS=NAME)
