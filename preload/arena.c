@@ -450,7 +450,6 @@ static unsigned proven_gc_width(const struct ljt_arena *a, const struct ljt_heap
 static void arm(struct ljt_arena *a, const struct ljt_heap_census *census)
 {
     a->gc_width = proven_gc_width(a, census);
-    ljt_module_pin(a->module);
     ljt_log_deferred();
     ljt_signals_install();
     ljt_thp_init();
@@ -467,6 +466,8 @@ void ljt_arena_prove(unsigned slot)
         refuse(a, ljt_heap_fault_text(fault));
         return;
     }
+    if (!ljt_symbols_ready(a->module, (uintptr_t)a->allocf))
+        return; /* GATED as before: nobody else touches it */
     const char *contradiction = ljt_symbols_contradict(a->module, (uintptr_t)a->allocf, a->born);
     if (contradiction != NULL) {
         refuse(a, contradiction);
@@ -476,6 +477,20 @@ void ljt_arena_prove(unsigned slot)
     ljt_takeover(a);
     atomic_store_explicit(&a->state, LJT_ARENA_ARMED, memory_order_release);
     ljt_arena_consider_start(slot);
+}
+
+void ljt_arena_prove_waiting(void)
+{
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+    for (unsigned i = 0; i < slots; i++) {
+        _Atomic uint32_t *word = &ljt_wiped.word[i].want;
+        uint32_t want = atomic_load_explicit(word, memory_order_relaxed);
+        /* Not where the VM has closed, or a fork has wiped the word: then it begins anew by itself. */
+        while (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_GATED) && (want & LJT_WANT_LIVE) != 0 &&
+               !atomic_compare_exchange_weak_explicit(word, &want, want | LJT_WANT_PROVE,
+                                                      memory_order_release, memory_order_relaxed))
+            ;
+    }
 }
 
 /* ---- VMs with our allocator from their first byte on ---- */

@@ -138,6 +138,7 @@ void ljt_arena_grew(struct ljt_arena *a, size_t len);
 
 /* The gate's slow path, on the mutator's thread, with busy set. */
 void ljt_arena_prove(unsigned slot);
+void ljt_arena_prove_waiting(void); /* on any thread: VMs that were not ready (symbols.h) are proven again */
 void ljt_arena_reborn(unsigned slot);         /* first call in a forked child */
 void ljt_arena_consider_start(unsigned slot); /* the arena has grown */
 void ljt_arena_close(unsigned slot);          /* GG_State is freed */

@@ -238,9 +238,9 @@ void ljt_module_pin(struct ljt_module *mod)
 {
     if (mod->pinned)
         return;
-    mod->pinned = true;
     int saved = errno;
     if (mod->path[0] != '\0') /* the executable stays anyway */
         (void)dlopen(mod->path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
     errno = saved;
+    mod->pinned = true;
 }

@@ -79,7 +79,7 @@ bool ljt_module_define(uintptr_t pc, const char *name, struct ljt_module_definit
 /* Does any object that is loaded by now export LuaJIT's API? Takes the loader's lock. */
 bool ljt_module_luajit_loaded(void);
 
-/* Keeps the object loaded for good (RTLD_NOLOAD | RTLD_NODELETE). May allocate. */
+/* Keeps the object loaded for good (RTLD_NOLOAD | RTLD_NODELETE). May allocate; takes the loader's lock: symbols.h. */
 void ljt_module_pin(struct ljt_module *mod);
 
 #endif

@@ -1,8 +1,6 @@
 #include "reclaim.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 
@@ -18,6 +16,7 @@
 #include "sandbox.h"
 #include "spending.h"
 #include "stats.h"
+#include "thread.h"
 
 /* To ask for pressure costs about 0.1 ms: a smaller budget is not spent on it while it is empty. */
 #define PRESSURE_CPU_PCT 0.1
@@ -33,7 +32,12 @@ static uint64_t thread_cpu;
 
 void ljt_reclaim_forbid(void)
 {
-    atomic_store_explicit(&ljt_wiped.reclaimer, LJT_RECLAIMER_FAILED, memory_order_release);
+    atomic_store_explicit(&ljt_wiped.reclaimer, LJT_RECLAIMER_FORBIDDEN, memory_order_release);
+}
+
+bool ljt_reclaim_is_forbidden(void)
+{
+    return atomic_load_explicit(&ljt_wiped.reclaimer, memory_order_acquire) == LJT_RECLAIMER_FORBIDDEN;
 }
 
 bool ljt_reclaim_has_company(void)
@@ -194,25 +198,6 @@ static void *reclaimer(void *unused)
     return NULL;
 }
 
-/* Nothing but what can't be blocked reaches the thread; glibc keeps its own signals (setuid) open. */
-static int spawn(void)
-{
-    sigset_t all, before;
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int err = pthread_attr_init(&attr);
-    if (err == 0) {
-        pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        pthread_attr_setstacksize(&attr, 256 << 10); /* a few pages are touched; static TLS is in it */
-        err = pthread_create(&thread, &attr, reclaimer, NULL);
-        pthread_attr_destroy(&attr);
-    }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return err;
-}
-
 void ljt_reclaim_start(void)
 {
     uint32_t none = LJT_RECLAIMER_NONE;
@@ -224,7 +209,7 @@ void ljt_reclaim_start(void)
     int saved = errno;
     dumps_done = dumps;
     atomic_store_explicit(&current, -1, memory_order_relaxed);
-    int err = spawn();
+    int err = ljt_thread_start(reclaimer, NULL);
     if (err != 0) {
         atomic_store_explicit(&ljt_wiped.reclaimer, LJT_RECLAIMER_FAILED, memory_order_release);
         ljt_log(LJT_LOG_WARN, "the reclaimer thread can't be started (%s); this process keeps its memory",

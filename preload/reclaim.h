@@ -13,7 +13,12 @@
 #include <stdint.h>
 
 /* ljt_wiped.reclaimer */
-enum ljt_reclaimer { LJT_RECLAIMER_NONE, LJT_RECLAIMER_STARTED, LJT_RECLAIMER_FAILED };
+enum ljt_reclaimer {
+    LJT_RECLAIMER_NONE,
+    LJT_RECLAIMER_STARTED,
+    LJT_RECLAIMER_FAILED,
+    LJT_RECLAIMER_FORBIDDEN
+};
 
 /*
  * Starts the thread if this process has none. On a mutator's thread, in the slow path. Where it can't be started
@@ -27,6 +32,7 @@ void ljt_reclaim_start(void);
  * a child, before its first gated call. Async-signal-safe.
  */
 void ljt_reclaim_forbid(void);
+bool ljt_reclaim_is_forbidden(void);
 
 /* Has the process other threads than the calling one and the reclaimer, or may it have some? Async-signal-safe. */
 bool ljt_reclaim_has_company(void);

@@ -6,13 +6,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "arena.h"
 #include "config.h"
 #include "gate.h"
 #include "kernel.h"
 #include "log.h"
+#include "reclaim.h"
 #include "sandbox.h"
 #include "symtab.h"
 #include "text.h"
+#include "thread.h"
 
 #define COMPANION "libljtrim-symtab.so"
 
@@ -166,7 +169,9 @@ static void read_symbols(struct ljt_module *mod, uintptr_t pc)
         ljt_log(LJT_LOG_DEBUG, "symbols of %s: %s", mod->path, mod->symbols.text);
 }
 
-/* ---- Asking ---- */
+/* ---- The lock, and those who have found it taken ---- */
+
+static _Atomic bool missed; /* a VM was not served: who gives the lock back has it proven again */
 
 static bool lock_in_time(void)
 {
@@ -176,21 +181,104 @@ static bool lock_in_time(void)
     return true;
 }
 
+/* Pairs with miss: one of the two sees the other. */
+static void unlock(void)
+{
+    ljt_lock_release(&ljt_wiped.symbols);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (atomic_exchange_explicit(&missed, false, memory_order_seq_cst))
+        ljt_arena_prove_waiting();
+}
+
+static void miss(void)
+{
+    atomic_store_explicit(&missed, true, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* ---- Getting ready ---- */
+
+static bool is_ready(struct ljt_module *mod)
+{
+    return atomic_load_explicit(&mod->symbols.read, memory_order_acquire) && mod->pinned;
+}
+
+/* Under the lock. */
+static void make_ready(struct ljt_module *mod, uintptr_t pc)
+{
+    if (!atomic_load_explicit(&mod->symbols.read, memory_order_relaxed)) {
+        read_symbols(mod, pc);
+        atomic_store_explicit(&mod->symbols.read, true, memory_order_release);
+    }
+    ljt_module_pin(mod);
+}
+
+/* For a thread of its own; written and read by who has the lock. */
+static struct {
+    struct ljt_module *mod;
+    uintptr_t pc;
+} errand;
+static _Atomic uint32_t errands; /* done; a futex */
+
+static void *run_errand(void *unused)
+{
+    (void)unused;
+    make_ready(errand.mod, errand.pc);
+    unlock(); /* what the VM's thread has taken */
+    atomic_fetch_add_explicit(&errands, 1, memory_order_release);
+    ljt_kernel.futex_wake((const volatile void *)&errands, INT32_MAX);
+    return NULL;
+}
+
+static void send_errand(struct ljt_module *mod, uintptr_t pc)
+{
+    static struct ljt_once once;
+    uint32_t before = atomic_load_explicit(&errands, memory_order_relaxed);
+    errand.mod = mod;
+    errand.pc = pc;
+    int err = ljt_thread_start(run_errand, NULL);
+    if (err != 0) {
+        ljt_log_once(&once, LJT_LOG_WARN,
+                     "a thread can't be started (%s); Lua VMs that are new keep their memory", strerror(err));
+        unlock();
+        return;
+    }
+    uint64_t start = ljt_kernel.now(), passed = 0;
+    while (atomic_load_explicit(&errands, memory_order_acquire) == before && passed < PATIENCE) {
+        ljt_kernel.futex_wait((const volatile void *)&errands, before, PATIENCE - passed);
+        passed = ljt_kernel.now() - start;
+    }
+}
+
+bool ljt_symbols_ready(struct ljt_module *mod, uintptr_t pc)
+{
+    if (is_ready(mod))
+        return true;
+    if (ljt_reclaim_is_forbidden()) /* the loader allocates, too, and such a child is of no use to us anyway */
+        return false;
+    int saved = errno;
+    bool locked = lock_in_time();
+    if (!locked) {
+        miss();
+        locked = ljt_lock_try(&ljt_wiped.symbols);
+    }
+    if (locked && !is_ready(mod) && ljt_reclaim_has_company()) {
+        send_errand(mod, pc); /* which gives the lock back */
+        if (!is_ready(mod))
+            miss();
+    } else if (locked) {
+        if (!is_ready(mod))
+            make_ready(mod, pc);
+        unlock();
+    }
+    errno = saved;
+    return is_ready(mod);
+}
+
 const char *ljt_symbols_contradict(struct ljt_module *mod, uintptr_t allocf, uintptr_t born)
 {
     struct ljt_module_symbols *s = &mod->symbols;
-    if (!atomic_load_explicit(&s->read, memory_order_acquire)) {
-        int saved = errno;
-        if (!lock_in_time())
-            return NULL;
-        if (!atomic_load_explicit(&s->read, memory_order_relaxed)) {
-            read_symbols(mod, allocf);
-            atomic_store_explicit(&s->read, true, memory_order_release);
-        }
-        ljt_lock_release(&ljt_wiped.symbols);
-        errno = saved;
-    }
-    if (s->functions == 0)
+    if (!atomic_load_explicit(&s->read, memory_order_acquire) || s->functions == 0)
         return NULL;
     bool agrees = false;
     for (unsigned i = 0; i < s->functions; i++)
@@ -214,7 +302,7 @@ bool ljt_symbols_enter(void)
 
 void ljt_symbols_leave(void)
 {
-    ljt_lock_release(&ljt_wiped.symbols);
+    unlock();
 }
 
 /* ---- Fork ---- */
@@ -231,6 +319,6 @@ void ljt_symbols_fork_prepare(void)
 void ljt_symbols_fork_parent(void)
 {
     if (taken)
-        ljt_lock_release(&ljt_wiped.symbols);
+        unlock();
     taken = false;
 }

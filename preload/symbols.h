@@ -7,11 +7,14 @@
  * the mapping that began a proven arena was seen to come from there.
  *
  * They are read once for each object, when the first of its VMs is proven, by libljtrim-symtab.so beside us, which is
- * closed again: on that VM's own thread, before anything is purged. That is the earliest moment at which LuaJIT is
+ * closed again; and the object is pinned, before anything is purged. That is the earliest moment at which LuaJIT is
  * known to be at work, so mostly before a host forks, changes its root or gives up privileges; and processes without
- * LuaJIT pay nothing. It may allocate and takes the loader's lock, as pinning the object does at the same place.
+ * LuaJIT pay nothing.
  *
- * No lock is held that another thread would wait for without end: a VM proven meanwhile goes without symbols.
+ * Both need the loader's lock, and who holds that may be waiting for this very VM: an object's constructor that has
+ * started the VM's thread, a destructor that stops it. So the VM's own thread asks the loader only where the process has
+ * no other thread, and nobody else can hold the lock. Else a thread of ours asks, and the VM waits for 10 ms at most;
+ * what is not known by then is known later (ljt_arena_prove_waiting).
  */
 #ifndef LJT_SYMBOLS_H
 #define LJT_SYMBOLS_H
@@ -26,8 +29,14 @@ void ljt_symbols_init(void);
 void ljt_symbols_use(const char *path);
 
 /*
- * After a heap was proven: does `allocf` agree with the object's symbols, if it has any? Reads them at the first call.
- * `born` is where the arena's first mapping was asked for. NULL, or why not.
+ * On a VM's thread, after its heap was proven: are the symbols of the object that holds `pc` read (as far as there are
+ * any), and is it pinned? The first call sees to that. False: not yet, whoever does it has the VM proven again then; or
+ * never, in a process that can have no thread of ours.
+ */
+bool ljt_symbols_ready(struct ljt_module *mod, uintptr_t pc);
+
+/*
+ * Does `allocf` agree with the object's symbols, if it has any and they are read? `born` is where the arena's first mapping was asked for. NULL, or why not.
  */
 const char *ljt_symbols_contradict(struct ljt_module *mod, uintptr_t allocf, uintptr_t born);
 

@@ -11,10 +11,18 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "reclaim.h"
+
+/* So that no machine's load decides whether the loader has answered in time: see symbols.h. */
+static unsigned no_company(void)
+{
+    return 1 + ljt_reclaim_running();
+}
 
 void lab_init(void)
 {
     struct ljt_config config;
+    ljt_kernel.threads = no_company;
     ljt_kernel_init();
     ljt_kernel_probe();
     ljt_config_load(NULL, &config, NULL, NULL);

@@ -30,8 +30,8 @@ static void *sleep_on(void *lock)
 
 static void set_up(void)
 {
-    lab_init();
     real_threads = ljt_kernel.threads;
+    lab_init();
     ljt_kernel.threads = count_threads;
     ljt_config.idle_gc = 1;
 }

@@ -4,8 +4,12 @@
 #include "lab.h"
 
 #include <errno.h>
+#include <lauxlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "kernel.h"
+#include "reclaim.h"
 #include "symbols.h"
 
 TestSuite(symbols, .init = lab_init, .timeout = 60);
@@ -31,7 +35,8 @@ Test(symbols, without_the_companion_nothing_is_contradicted)
 {
     struct ljt_module *mod = ljt_module_resolve(lab_pc());
     errno = EDOM;
-    cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL && errno == EDOM);
+    cr_expect(ljt_symbols_ready(mod, lab_pc()) && errno == EDOM);
+    cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL);
     cr_expect_str_eq(mod->symbols.text, "none (not looked for)");
     cr_expect(ljt_symbols_allow(mod, 1), "and every mapping may be lj_alloc's");
 }
@@ -40,6 +45,7 @@ Test(symbols, a_companion_that_is_not_there_is_said)
 {
     struct ljt_module *mod = ljt_module_resolve(lab_pc());
     ljt_symbols_use("/no/such/file.so");
+    cr_expect(ljt_symbols_ready(mod, lab_pc()));
     cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL);
     cr_expect_str_eq(mod->symbols.text, "none (libljtrim-symtab.so can't be loaded)");
 }
@@ -49,7 +55,8 @@ Test(symbols, a_stripped_object_has_none)
     struct ljt_module *mod = ljt_module_resolve(lab_pc());
     ljt_symbols_use(LJT_SYMTAB_LIBRARY);
     errno = EDOM;
-    cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL && errno == EDOM);
+    cr_expect(ljt_symbols_ready(mod, lab_pc()) && errno == EDOM);
+    cr_expect(ljt_symbols_contradict(mod, lab_pc(), lab_pc()) == NULL);
     cr_expect(atomic_load(&mod->symbols.read));
     if (mod->symbols.functions == 0) /* a debug package may be installed */
         cr_expect_str_eq(mod->symbols.text, "none (stripped)");
@@ -102,6 +109,55 @@ Test(symbols, a_vm_that_they_confirm_is_taken)
     struct ljt_arena *a = lab_vm_arm(&vm);
     cr_assert(a != NULL);
     cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED) && atomic_load(&mod->symbols.contradicted) == 0);
+}
+
+/* Who holds the lock may hold it for long: the VM goes on, and is proven when it is free. */
+Test(symbols, a_vm_that_finds_the_lock_taken_is_proven_later)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    cr_assert(a != NULL);
+    ljt_symbols_fork_prepare();
+    lua_newuserdata(vm.L, 16);
+    lua_newuserdata(vm.L, 16);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_GATED));
+    ljt_symbols_fork_parent();
+    cr_expect(ljt_arena_is(a, LJT_ARENA_GATED), "not by another thread");
+    lua_newuserdata(vm.L, 16);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED));
+    lua_close(vm.L);
+}
+
+static unsigned many_threads(void)
+{
+    return 7;
+}
+
+/* Another thread may hold the loader's lock and wait for this one. */
+Test(symbols, beside_other_threads_the_loader_is_asked_by_a_thread_of_our_own)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    cr_assert(a != NULL);
+    ljt_kernel.threads = many_threads;
+    for (int i = 0; i < 10000 && !ljt_arena_is(a, LJT_ARENA_ARMED); i++) {
+        lua_newuserdata(vm.L, 16);
+        usleep(100);
+    }
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED) && a->module->pinned && atomic_load(&a->module->symbols.read));
+    lua_close(vm.L);
+}
+
+/* A child that may have malloc's lock taken for ever must not ask the loader, which allocates. */
+Test(symbols, in_a_raw_copy_nobody_asks_the_loader)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    cr_assert(a != NULL);
+    ljt_reclaim_forbid();
+    lua_newuserdata(vm.L, 16);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_GATED) && !a->module->pinned);
+    lua_close(vm.L);
 }
 
 /* An object that was unloaded takes its symbols along. */

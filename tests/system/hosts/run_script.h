@@ -26,7 +26,7 @@ static int run_script_in(lua_State *L, int argc, char **argv)
     return 0;
 }
 
-static int run_script(int argc, char **argv)
+__attribute__((unused)) static int run_script(int argc, char **argv)
 {
     lua_State *L = luaL_newstate();
     int status = run_script_in(L, argc, argv);
