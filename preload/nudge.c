@@ -82,7 +82,7 @@ static void judge(struct ljt_arena *a, const struct ljt_gc *gc)
         ljt_worth_learn(&n->worth, n->total, gc->total);
     else /* it was under way while the VM was busy: what it has freed says little */
         n->worth.again = true;
-    atomic_store_explicit(&n->given, false, memory_order_relaxed);
+    atomic_store_explicit(&n->given, false, memory_order_release); /* pairs with ljt_nudge_give */
 }
 
 /* Has the VM been quiet for a whole window? -1: the window is not over. */
@@ -137,8 +137,9 @@ static bool is_wanted(struct ljt_arena *a, const struct ljt_gc *gc, bool given)
 {
     if (given)
         return ljt_gc_runs(gc);
-    a->nudge.hasten = may_hasten(a, gc);
-    return a->nudge.hasten || (may_begin(gc) && pays(&a->nudge, gc));
+    bool hasten = may_hasten(a, gc); /* one that is posted already may be taken at this very moment */
+    atomic_store_explicit(&a->nudge.hasten, hasten, memory_order_relaxed);
+    return hasten || (may_begin(gc) && pays(&a->nudge, gc));
 }
 
 static void post(struct ljt_arena *a, bool wanted)
@@ -214,8 +215,8 @@ void ljt_nudge_give(struct ljt_arena *a)
     if (!ljt_arena_is(a, LJT_ARENA_ARMED) || ljt_control_paused() || !ljt_gc_read(a, &gc) ||
         ljt_config.gc_nudge == LJT_GC_NUDGE_OFF) /* since it was posted */
         return;
-    bool given = atomic_load_explicit(&n->given, memory_order_relaxed);
-    bool begin = !given && !n->hasten;
+    bool given = atomic_load_explicit(&n->given, memory_order_acquire); /* pairs with judge */
+    bool begin = !given && !atomic_load_explicit(&n->hasten, memory_order_relaxed);
     if (begin ? !may_begin(&gc) : !ljt_gc_runs(&gc)) /* not as it was when it was posted */
         return;
     ljt_gc_demand(a, STEPS);

@@ -38,11 +38,11 @@ struct ljt_nudge {
     uint64_t seq, since; /* busy, and the time, when the present window began */
     struct ljt_worth worth;
     bool posted;
-    bool
-        hasten; /* what is posted is for a cycle of LuaJIT's own; read by the mutator, who has seen it posted */
+    _Atomic bool
+        hasten; /* it is for a cycle of LuaJIT's own; read by the mutator, posted or not any more: a hint */
     uint64_t drip, next; /* ns between two drops, 0: none is due; when the next is */
 
-    /* Written by the mutator: the rest before `given`; read, and `given` cleared, by the reclaimer. */
+    /* Written by the mutator: the rest before `given`; read by the reclaimer before it clears `given`. */
     uint64_t total;     /* in use when the cycle began, or was first hastened */
     bool begun;         /* it was begun by us */
     _Atomic bool given; /* a nudged cycle is on its way */

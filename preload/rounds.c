@@ -157,7 +157,7 @@ static void survey(struct ljt_arena *a)
     unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
     uint64_t arenas = 0;
     for (unsigned i = 0; i < slots; i++)
-        if (ljt_arenas[i].module == a->module && ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED))
+        if (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED) && ljt_arenas[i].module == a->module)
             arenas += ljt_arenas[i].stats.mapped;
     uint64_t direct = module > arenas ? module - arenas : 0;
     a->stats.live = live > direct ? live - direct : live;

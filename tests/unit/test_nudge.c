@@ -5,6 +5,8 @@
 
 #include <lauxlib.h>
 #include <lualib.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -372,6 +374,38 @@ static uint64_t nudges_in(unsigned rounds)
         be_quiet_until_collected();
     }
     return nudges() - before;
+}
+
+static _Atomic int
+    turn; /* relaxed throughout: it orders nothing else, so that ThreadSanitizer sees what does */
+
+static void *take_what_is_posted(void *unused)
+{
+    (void)unused;
+    while (atomic_load_explicit(&turn, memory_order_relaxed) != 1)
+        usleep(100);
+    allocate_a_little();
+    atomic_store_explicit(&turn, 2, memory_order_relaxed);
+    return NULL;
+}
+
+/* The reclaimer may judge again what it has posted, at the moment when the VM takes it. */
+Test(nudge, is_taken_while_it_is_judged)
+{
+    pthread_t mutator;
+    open_vm();
+    fill();
+    drop();
+    cr_assert(pthread_create(&mutator, NULL, take_what_is_posted, NULL) == 0);
+    round_after(1000);
+    round_after(1000);
+    cr_expect(posted());
+    round_after(1000);
+    atomic_store_explicit(&turn, 1, memory_order_relaxed);
+    while (atomic_load_explicit(&turn, memory_order_relaxed) != 2)
+        usleep(100);
+    cr_expect(nudges() == 1 && !posted());
+    pthread_join(mutator, NULL);
 }
 
 /* ---- Drops ---- */
