@@ -160,6 +160,7 @@ static void dump_if_asked(void)
 static void *reclaimer(void *unused)
 {
     (void)unused;
+    ljt_sandbox_ask_anew();
     if (!ljt_sandbox_kills(LJT_CALL_PRCTL))
         prctl(PR_SET_NAME, "ljtrim");
     find_out();

@@ -13,6 +13,7 @@
 #include "pressure.h"
 #include "purge.h"
 #include "reclaim.h"
+#include "sandbox.h"
 #include "spending.h"
 #include "takeover.h"
 #include "thp.h"
@@ -50,7 +51,9 @@ static uint64_t silence(struct ljt_arena *a, uint64_t now)
 static uint64_t involuntary_switches(void)
 {
     struct rusage usage;
-    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nivcsw : 0;
+    return !ljt_sandbox_kills(LJT_CALL_GETRUSAGE) && getrusage(RUSAGE_THREAD, &usage) == 0
+               ? (uint64_t)usage.ru_nivcsw
+               : 0;
 }
 
 /*

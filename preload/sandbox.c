@@ -12,11 +12,14 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "gate.h"
 #include "kernel.h"
 
-static _Atomic bool asked;
-static _Atomic uint32_t deadly; /* a bit a call. Written by ask before `asked`, then constant */
+static _Atomic uint32_t asked_by; /* the process that asked last: its pid */
+static _Atomic uint32_t known;    /* the filters of whom was asked for, as filters_of_thread tells them */
+static _Atomic uint32_t deadly;   /* a bit a call; only ever more */
 
 #define ALL_CALLS ((1u << LJT_CALLS) - 1)
 
@@ -32,23 +35,38 @@ bool ljt_sandbox_is_unknown(void)
 
 /* ---- Is there a filter? ---- */
 
-/* With what ld.so itself has needed: prctl(PR_GET_SECCOMP) would kill where a filter forbids prctl. */
-static bool filter_is_active(void)
+#define UNKNOWN UINT32_MAX
+
+/* The number behind a line's name; `otherwise` where there is no such line. */
+static uint32_t figure(const char *text, size_t len, const char *name, uint32_t otherwise)
 {
-    static char text[8192]; /* not on a stack that may be a coroutine's */
-    static const char field[] = "\nSeccomp:\t";
-    long fd = ljt_kernel_call(SYS_openat, AT_FDCWD, (long)"/proc/self/status", O_RDONLY | O_CLOEXEC, 0, 0, 0);
+    const char *at = memmem(text, len, name, strlen(name));
+    uint32_t n = 0;
+    if (at == NULL)
+        return otherwise;
+    for (at += strlen(name); at < text + len && *at >= '0' && *at <= '9'; at++)
+        n = n * 10 + (uint32_t)(*at - '0');
+    return n;
+}
+
+/*
+ * 0: none. Else a number that differs where their number does (Linux 5.9). With what ld.so itself has needed:
+ * prctl(PR_GET_SECCOMP) would kill where a filter forbids prctl.
+ */
+static uint32_t filters_of_thread(char *text, size_t size)
+{
+    long fd = ljt_kernel_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0,
+                              0, 0);
     if (fd < 0)
-        return true;
+        return UNKNOWN;
     size_t len = 0;
     long n;
-    while ((n = ljt_kernel_call(SYS_read, fd, (long)(text + len), (long)(sizeof(text) - len), 0, 0, 0)) > 0)
+    while ((n = ljt_kernel_call(SYS_read, fd, (long)(text + len), (long)(size - len), 0, 0, 0)) > 0)
         len += (size_t)n;
     ljt_kernel_call(SYS_close, fd, 0, 0, 0, 0, 0);
-    const char *at = memmem(text, len, field, sizeof(field) - 1);
-    if (at == NULL) /* a kernel without seccomp, unless the file could not be read to its end */
-        return n < 0 || len == sizeof(text);
-    return at[sizeof(field) - 1] != '0';
+    /* Without that line a kernel has no seccomp, unless the file could not be read to its end. */
+    uint32_t mode = figure(text, len, "\nSeccomp:\t", n < 0 || len == size ? UNKNOWN : 0);
+    return mode == 0 || mode == UNKNOWN ? mode : 1 + figure(text, len, "\nSeccomp_filters:\t", 0);
 }
 
 /* ---- The child ---- */
@@ -82,6 +100,9 @@ static long try_call(enum ljt_sandbox_call call, struct trial *t)
     case LJT_CALL_MEMBARRIER:
         ljt_kernel_call(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0);
         return ljt_kernel_call(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0, 0, 0, 0);
+    case LJT_CALL_STATX: return ljt_kernel_call(SYS_statx, AT_FDCWD, (long)"/", 0, 0, (long)page_of(t), 0);
+    case LJT_CALL_GETRUSAGE:
+        return ljt_kernel_call(SYS_getrusage, RUSAGE_THREAD, (long)page_of(t), 0, 0, 0, 0);
     case LJT_CALL_PRCTL: return ljt_kernel_call(SYS_prctl, PR_SET_NAME, (long)"ljtrim", 0, 0, 0, 0);
     default: return 0;
     }
@@ -142,13 +163,32 @@ static uint32_t find_deadly(void)
     return found;
 }
 
+/* Under the registry lock. What was found deadly stays so: another thread may have the filters that this one has not. */
+static void ask(uint32_t filters)
+{
+    if (filters != 0 && filters != atomic_load_explicit(&known, memory_order_relaxed)) {
+        uint32_t found = find_deadly();
+        atomic_fetch_or_explicit(&deadly, found, memory_order_relaxed);
+        atomic_store_explicit(&known, filters, memory_order_relaxed);
+    }
+    atomic_store_explicit(&asked_by, (uint32_t)getpid(), memory_order_release);
+}
+
 void ljt_sandbox_ask(void)
 {
-    if (atomic_load_explicit(&asked, memory_order_acquire))
+    static char text[8192]; /* not on a stack that may be a coroutine's */
+    if (atomic_load_explicit(&asked_by, memory_order_acquire) == (uint32_t)getpid())
         return;
     int saved = errno;
-    uint32_t found = filter_is_active() ? find_deadly() : 0;
-    atomic_store_explicit(&deadly, found, memory_order_relaxed);
-    atomic_store_explicit(&asked, true, memory_order_release);
+    ask(filters_of_thread(text, sizeof(text)));
     errno = saved;
+}
+
+void ljt_sandbox_ask_anew(void)
+{
+    char text[8192];
+    uint32_t filters = filters_of_thread(text, sizeof(text));
+    ljt_lock_acquire(&ljt_wiped.registry);
+    ask(filters);
+    ljt_lock_release(&ljt_wiped.registry);
 }

@@ -8,7 +8,10 @@
  * do without from then on. The child does nothing else: raw system calls, no memory of the host's is written, no
  * signal tells of its end, no core is left.
  *
- * What this can't see: a filter that is installed later, and a host that may not fork either. Where there is no
+ * A process asks when it first looks at a heap, and once more when its reclaimer starts: a daemon may have shut itself,
+ * or a child of its, in since. What was known before holds where the filters are as many.
+ *
+ * What this can't see: a filter that is installed later yet, and a host that may not fork either. Where there is no
  * filter nothing is tried.
  */
 #ifndef LJT_SANDBOX_H
@@ -23,6 +26,8 @@ enum ljt_sandbox_call {
     LJT_CALL_MADVISE,
     LJT_CALL_PROCESS_MADVISE,
     LJT_CALL_MEMBARRIER,
+    LJT_CALL_STATX,
+    LJT_CALL_GETRUSAGE,
     LJT_CALL_PRCTL,
     LJT_CALLS
 };
@@ -36,9 +41,13 @@ bool ljt_sandbox_kills(enum ljt_sandbox_call call);
 bool ljt_sandbox_is_unknown(void);
 
 /*
- * Finds out, once a process; a forked child knows what its parent knew. Reads /proc/self/status; forks where a filter
- * is active, or where that can't be told. Called under the registry lock, on the host's thread, by the first look at a candidate.
+ * Finds out, once a process; a forked child knows what its parent knew, if its filters are as many. Reads
+ * /proc/thread-self/status; forks where there are others, or where that can't be told. Called under the registry lock, on
+ * the host's thread, by the first look at a candidate.
  */
 void ljt_sandbox_ask(void);
+
+/* The same, whenever it was asked last; takes the registry lock. On the reclaimer's thread, before it does anything. */
+void ljt_sandbox_ask_anew(void);
 
 #endif

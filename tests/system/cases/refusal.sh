@@ -48,6 +48,15 @@ test_works_where_process_vm_readv_kills() { need_seccomp && works_under process_
 test_works_where_process_madvise_kills() { need_seccomp && works_under process_madvise kill; }
 test_works_where_prctl_kills() { need_seccomp && works_under prctl kill; }
 
+# A daemon reads its configuration in Lua, forks, and shuts the child in: what kills there was not forbidden before.
+test_child_that_shuts_itself_in_is_not_killed() {
+	need_seccomp
+	local call
+	for call in membarrier mincore process_vm_readv process_madvise getrusage statx prctl; do
+		run_host "${EAGER[@]}" "$(host late_sandbox)" "$call"
+	done
+}
+
 test_sandbox_that_kills_for_mincore_is_told() {
 	need_seccomp
 	refuses 'seccomp filter kills .*left alone' "$(host sandbox)" mincore kill "$LUAJIT"
