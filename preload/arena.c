@@ -289,8 +289,10 @@ void ljt_arena_grew(struct ljt_arena *a, size_t len)
 {
     if (a->work.claims > 0 && len <= 2 * LJT_LJ_GRANULARITY)
         atomic_fetch_add_explicit(&a->stats.crowded, 1, memory_order_relaxed);
-    if (!ljt_reclaim_started())
-        atomic_fetch_or_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_START, memory_order_release);
+    _Atomic uint32_t *want = &ljt_wiped.word[a->slot].want;
+    /* A fork has copied another VM in the middle of a call: it begins with a word that is wiped, if it ever does. */
+    if (!ljt_reclaim_started() && (atomic_load_explicit(want, memory_order_relaxed) & LJT_WANT_LIVE) != 0)
+        atomic_fetch_or_explicit(want, LJT_WANT_START, memory_order_release);
 }
 
 void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)

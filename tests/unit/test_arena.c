@@ -3,6 +3,8 @@
  */
 #include "lab.h"
 
+#include "reclaim.h"
+
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
@@ -486,4 +488,19 @@ Test(arena, fork_copies_the_registry_at_rest)
     cr_expect(ljt_kernel.now() - start >= 9000000);
     ljt_arena_fork_parent();
     cr_expect(atomic_load(&ljt_wiped.registry) != 0, "it lets go of nothing that it did not take");
+}
+
+/* In a child: it seems to be in a call, since the fork came in one of another thread's. */
+Test(arena, another_vm_s_growth_leaves_a_wiped_word_alone)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    _Atomic uint32_t *want = &ljt_wiped.word[a->slot].want;
+    atomic_store(&ljt_wiped.reclaimer, LJT_RECLAIMER_NONE);
+    atomic_store(want, 0);
+    ljt_arena_grew(a, 1 * MIB);
+    cr_expect_eq(atomic_load(want), 0);
+    atomic_store(want, LJT_WANT_LIVE);
+    ljt_arena_grew(a, 1 * MIB);
+    cr_expect_eq(atomic_load(want), LJT_WANT_LIVE | LJT_WANT_START);
 }
