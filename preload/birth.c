@@ -39,12 +39,15 @@ static newstate_fn *find_real(uintptr_t pc)
     if (found != NULL)
         return (newstate_fn *)found;
     int saved = errno;
-    struct ljt_module_definition own;
+    struct ljt_module_definition own, other;
     if (ljt_module_define(pc, "lua_newstate", &own)) {
         found = (void *)own.address;
         if (module != NULL && module->pinned) /* it will stay: the loader need not be asked again */
             atomic_store_explicit(&module->newstate, found, memory_order_relaxed);
     }
+    /* dlsym waits for the loader's lock, which who waits for this VM may hold (symbols.h): not where there is no choice. */
+    if (found == NULL && ljt_module_define_alone("lua_newstate", &other))
+        found = (void *)other.address;
     if (found == NULL)
         found = ljt_next_find("lua_newstate");
     if (found == NULL)

@@ -205,12 +205,13 @@ struct search {
     uintptr_t pc; /* 0: the first object, but for ours, that defines it */
     const char *name;
     struct ljt_module_definition *found;
+    unsigned go_on; /* past so many objects that define it */
 };
 
 static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
 {
     (void)size;
-    const struct search *s = arg;
+    struct search *s = arg;
     uintptr_t lo, hi, self = (uintptr_t)&ljt_module_resolve;
     find_text(info, &lo, &hi);
     if (s->pc != 0 ? s->pc < lo || s->pc >= hi : self >= lo && self < hi)
@@ -223,15 +224,22 @@ static int search_object(struct dl_phdr_info *info, size_t size, void *arg)
         s->found->address = info->dlpi_addr + sym->st_value;
         s->found->size = sym->st_size;
     }
-    return 1;
+    return s->go_on-- == 0;
 }
 
 bool ljt_module_define(uintptr_t pc, const char *name, struct ljt_module_definition *found)
 {
-    struct search s = {pc, name, found};
+    struct search s = {pc, name, found, 0};
     memset(found, 0, sizeof(*found));
     (void)dl_iterate_phdr(search_object, &s);
     return found->address != 0;
+}
+
+bool ljt_module_define_alone(const char *name, struct ljt_module_definition *found)
+{
+    struct search s = {0, name, found, 1};
+    memset(found, 0, sizeof(*found));
+    return dl_iterate_phdr(search_object, &s) == 0 && found->address != 0;
 }
 
 void ljt_module_pin(struct ljt_module *mod)

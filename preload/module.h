@@ -76,6 +76,9 @@ struct ljt_module_definition {
  */
 bool ljt_module_define(uintptr_t pc, const char *name, struct ljt_module_definition *found);
 
+/* The one definition of `name` that there is, ours left out; false where there are more, or none. Likewise. */
+bool ljt_module_define_alone(const char *name, struct ljt_module_definition *found);
+
 /* Does any object that is loaded by now export LuaJIT's API? Takes the loader's lock. */
 bool ljt_module_luajit_loaded(void);
 
