@@ -58,7 +58,9 @@ static const char *reason(void)
 bool ljt_refuse_vm(void)
 {
     static bool known, refused;
-    if (!known) {
+    /* A child may have shut itself in since. */
+    bool killed = ljt_sandbox_kills(LJT_CALL_MADVISE) || ljt_sandbox_kills(LJT_CALL_MINCORE);
+    if (!known || (killed && !refused)) {
         const char *why = reason();
         refused = why != NULL;
         known = true;
