@@ -9,6 +9,7 @@
 #include "growth.h"
 #include "kernel.h"
 #include "log.h"
+#include "purge.h"
 #include "reclaim.h"
 #include "refuse.h"
 #include "signals.h"
@@ -349,7 +350,7 @@ static bool is_held(unsigned slot)
     return (atomic_load_explicit(&ljt_wiped.word[slot].want, memory_order_acquire) & LJT_WANT_HOLD) != 0;
 }
 
-static void forget_candidates(uintptr_t addr, size_t len)
+void ljt_arena_forget(uintptr_t addr, size_t len)
 {
     ljt_lock_acquire(&ljt_wiped.registry);
     for (unsigned i = 0; i < candidate_slots; i++)
@@ -361,7 +362,7 @@ static void forget_candidates(uintptr_t addr, size_t len)
 void ljt_arena_shrinking(uintptr_t addr, size_t len, uintptr_t pc)
 {
     if (ljt_module_find(pc) != NULL)
-        forget_candidates(addr, len);
+        ljt_arena_forget(addr, len);
 }
 
 void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
@@ -372,7 +373,7 @@ void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
     atomic_fetch_sub_explicit(&module->mapped, len, memory_order_relaxed);
     atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
 
-    forget_candidates(addr, len);
+    ljt_arena_forget(addr, len);
 
     /*
      * In a gated call lj_alloc unmaps what no chunk in use touches: only who comes without the gate matters. A hold
@@ -573,6 +574,7 @@ void ljt_arena_reborn(unsigned slot)
             ljt_unit_hand_back_all(a);
         /* The parent's reclaimer may have been writing to it during the fork: left behind, not even freed. */
         a->shadow = (struct ljt_shadow){0};
+        ljt_purge_gone(a, LJT_ARENA_ARMED);
         a->work.segments = 0;
         memset(&a->stats, 0, sizeof(a->stats));
         memset(&a->pace, 0, sizeof(a->pace));
@@ -601,7 +603,7 @@ static void destroy(struct ljt_lj_state *m, struct ljt_module *module)
         uintptr_t base = s->base;
         size_t size = s->size;
         s = s->next;
-        forget_candidates(base, size);
+        ljt_arena_forget(base, size);
         ljt_kernel.munmap((void *)base, size);
         atomic_fetch_sub_explicit(&module->mapped, size, memory_order_relaxed);
     }
@@ -616,6 +618,7 @@ void ljt_arena_close(unsigned slot)
     atomic_store_explicit(&a->state, LJT_ARENA_CLOSING, memory_order_release);
     ljt_lock_release(&ljt_wiped.word[slot].life);
     ljt_dawdle();
+    ljt_purge_gone(a, LJT_ARENA_CLOSING);
     destroy(a->m, a->module);
     ljt_takeover_drop(a);
     ljt_dawdle();

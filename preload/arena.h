@@ -150,6 +150,9 @@ void ljt_arena_close(unsigned slot);          /* GG_State is freed */
 struct ljt_arena *ljt_arena_bear(struct ljt_module *module);
 void ljt_arena_born(struct ljt_arena *a);
 
+/* No candidate is in this memory any more. Takes the registry lock. */
+void ljt_arena_forget(uintptr_t addr, size_t len);
+
 /* Frees what a DEAD slot still has, and the slot. Called by the reclaimer. */
 void ljt_arena_sweep(unsigned slot);
 

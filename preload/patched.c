@@ -289,6 +289,14 @@ static void unpark(struct ljt_lj_state *m, unsigned i)
     release(m, c);
 }
 
+/* A run begins LJT_LJ_TREE_CHUNK before a page. So may a block of the VM's: then two looks are for nothing. */
+static bool is_like_a_run(const struct ljt_lj_chunk *c)
+{
+    uintptr_t page = (uintptr_t)c + LJT_LJ_TREE_CHUNK;
+    return ljt_lj_chunk_cinuse(c) && ljt_page_down(page) == page &&
+           ljt_lj_chunk_size(c) >= LJT_LJ_TREE_CHUNK + LJT_PARKED_PAGES * ljt_page_size;
+}
+
 bool ljt_patched_join(struct ljt_lj_state *m, unsigned i)
 {
     const struct ljt_lj_chunk *c = ljt_patched_of(m)->run[i];
@@ -296,7 +304,11 @@ bool ljt_patched_join(struct ljt_lj_state *m, unsigned i)
     const struct ljt_lj_chunk *next = ljt_lj_chunk_at(c, size);
     size_t before = ljt_lj_chunk_pinuse(c) ? 0 : c->prev_foot;
     size_t behind = ljt_lj_chunk_cinuse(next) ? 0 : ljt_lj_chunk_size(next);
-    if (whole_pages((uintptr_t)c - before, before + size + behind) <= whole_pages((uintptr_t)c, size))
+    bool fills = ljt_segments_before(m, (uintptr_t)c - before, before + size + behind) != NULL;
+    /* Two runs with a piece between them make one more page only all three together: the second follows. */
+    bool meets = behind != 0 && next != m->top && is_like_a_run(ljt_lj_chunk_at(next, behind));
+    if (!fills && !meets &&
+        whole_pages((uintptr_t)c - before, before + size + behind) <= whole_pages((uintptr_t)c, size))
         return false;
     unpark(m, i);
     return true;

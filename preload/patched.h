@@ -11,7 +11,8 @@
  *     nothing else fits does the allocator take a parked run, a little at a time from its low end, and before it
  *     asks the kernel for more. A parked run is not looked at again.
  *   - A block grows in place when what follows it is free, not only into top.
- *   - Segments grow with the arena, so that there are few, and none is trimmed: its pages are purged.
+ *   - Segments grow with the arena, so that there are few. None is trimmed: its pages are purged. One that is free from
+ *     end to end is unmapped, when its pages have been free for long enough (unit.c).
  *
  *     free, before   | in use |        free chunk, in a tree                 | in use |
  *     parked         | in use | piece | 64 | page | page | page | page | piece | in use |
@@ -72,8 +73,8 @@ ljt_alloc_fn ljt_patched_alloc;
 bool ljt_patched_park(struct ljt_lj_state *m, struct ljt_lj_chunk *c);
 
 /*
- * Run i goes back to the free chunks if it makes one with more whole pages together with its neighbours: to be
- * claimed and parked again as one. The last run then takes its place in `run`.
+ * Run i goes back to the free chunks if it makes one with more whole pages together with its neighbours, to be
+ * claimed and parked again as one, or if they fill a segment, to be unmapped. The last run then takes its place in `run`.
  */
 bool ljt_patched_join(struct ljt_lj_state *m, unsigned i);
 

@@ -125,3 +125,49 @@ void ljt_purge_claims(struct ljt_arena *a)
     }
     purge_batch(a, &b);
 }
+
+/*
+ * Taken out first, then unmapped: a fork in between copies memory that nobody will unmap, but never the promise to unmap
+ * what may be somebody else's by then.
+ */
+static unsigned take_gone(struct ljt_arena *a, int state, struct iovec taken[LJT_GONE])
+{
+    ljt_lock *life = &ljt_wiped.word[a->slot].life;
+    unsigned n = 0;
+    ljt_lock_acquire(life);
+    if (ljt_arena_is(a, (enum ljt_arena_state)state)) {
+        for (; n < a->work.gone; n++)
+            taken[n] = (struct iovec){(void *)a->work.gone_segment[n].base, a->work.gone_segment[n].size};
+        a->work.gone = 0;
+    }
+    ljt_lock_release(life);
+    return n;
+}
+
+unsigned ljt_purge_gone(struct ljt_arena *a, int state)
+{
+    struct iovec taken[LJT_GONE];
+    int saved = errno;
+    unsigned n = take_gone(a, state, taken);
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t lo = (uintptr_t)taken[i].iov_base, hi = lo + taken[i].iov_len;
+        ljt_dawdle();
+        ljt_arena_forget(lo, hi - lo);
+        ljt_kernel.munmap(taken[i].iov_base, taken[i].iov_len);
+        atomic_fetch_sub_explicit(&a->module->mapped, hi - lo, memory_order_relaxed);
+        if (state != LJT_ARENA_ARMED)
+            continue; /* nobody looks any more */
+        size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);
+        for (int plane = 0; plane < LJT_SHADOW_PLANES; plane++)
+            ljt_shadow_clear(&a->shadow, plane, lo, hi);
+        a->stats.purged += (uint64_t)pages << ljt_page_shift;
+        a->stats.resident -= (uint64_t)pages << ljt_page_shift;
+        a->stats.mapped -= hi - lo;
+        a->stats.purge_calls++;
+        ljt_control_purged(pages << ljt_page_shift);
+    }
+    if (n > 0)
+        atomic_fetch_add_explicit(&a->module->map_events, 1, memory_order_release);
+    errno = saved;
+    return n;
+}

@@ -340,6 +340,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         outcome = perform(a, LJT_UNIT_LOOK);
         if (outcome != DONE)
             break;
+        p->claimed_in_look += ljt_purge_gone(a, LJT_ARENA_ARMED);
         if (a->work.claims > 0) {
             p->claimed_in_look += a->work.claims;
             uint64_t before = a->stats.purged;

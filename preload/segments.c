@@ -186,6 +186,17 @@ bool ljt_segments_grow(struct ljt_lj_state *m, size_t n)
     return true;
 }
 
+/* The records lie in the segments that they describe, but for the first, in the state: that one has top. */
+struct ljt_lj_segment *ljt_segments_before(struct ljt_lj_state *m, uintptr_t at, size_t size)
+{
+    if (ljt_page_down(at) != at)
+        return NULL; /* most: no list is walked for them */
+    for (struct ljt_lj_segment *s = &m->seg; s->next != NULL; s = s->next)
+        if (s->next->base == at)
+            return at + size >= at + s->next->size - LJT_LJ_TOP_FOOT ? s : NULL;
+    return NULL;
+}
+
 struct ljt_lj_state *ljt_segments_first(void)
 {
     struct ljt_lj_chunk *first = map_within_reach(SEGMENT_MIN);

@@ -16,6 +16,12 @@ struct ljt_lj_state *ljt_segments_first(void);
 /* Adds a segment, whose one chunk is the new top and larger than n. */
 bool ljt_segments_grow(struct ljt_lj_state *m, size_t n);
 
+/*
+ * Is [at, at + size) all of a segment but its record? Then, and never for the one that top is in, the segment whose `next`
+ * it is; to take it off the list is all that has to be done before it is unmapped. Else NULL.
+ */
+struct ljt_lj_segment *ljt_segments_before(struct ljt_lj_state *m, uintptr_t at, size_t size);
+
 /* Unmaps them all, the state with them. */
 void ljt_segments_unmap_all(struct ljt_lj_state *m);
 

@@ -6,6 +6,7 @@
 #include "heap.h"
 #include "kernel.h"
 #include "log.h"
+#include "segments.h"
 
 /* The most that a unit is charged to the CPU budget, ns. It is timed by the clock, which costs no system call. */
 #define UNIT_CPU_MAX ((uint64_t)1000000)
@@ -55,7 +56,7 @@ static void list_segments(struct ljt_arena *a)
 
 static bool ledger_full(const struct ljt_work *w)
 {
-    return w->claims == LJT_LEDGER || w->claimed_bytes >= w->claim_bytes;
+    return w->claims == LJT_LEDGER || w->claimed_bytes >= w->claim_bytes || w->gone == LJT_GONE;
 }
 
 static bool is_patched(const struct ljt_arena *a)
@@ -133,6 +134,28 @@ static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t e
     }
 }
 
+/*
+ * A free chunk that fills a segment of a patched arena, and of which no page is too young: the segment leaves the heap as
+ * it is, to be unmapped with nothing held. Purged pages in it count as old.
+ */
+static bool dismiss(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, uintptr_t lo, uintptr_t hi)
+{
+    struct ljt_work *w = &a->work;
+    unsigned resident = LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT), aged = LJT_SHADOW_BIT(LJT_SHADOW_AGED);
+    uintptr_t young;
+    struct ljt_lj_segment *before =
+        is_patched(a) && w->gone < LJT_GONE ? ljt_segments_before(a->m, (uintptr_t)c, size) : NULL;
+    if (before == NULL || (!w->at_sight && ljt_shadow_first(&a->shadow, resident, aged, lo, hi, &young)))
+        return false;
+    (void)ljt_heap_claim(a->m, c, (uintptr_t)c, (uintptr_t)c + size);
+    struct ljt_lj_segment gone = *before->next;
+    before->next = gone.next;
+    w->gone_segment[w->gone].base = gone.base;
+    w->gone_segment[w->gone++].size = gone.size;
+    w->purgeable -= ljt_shadow_clear(&a->shadow, LJT_SHADOW_FREE, lo, hi);
+    return true;
+}
+
 /* Marks the chunk's whole pages. True if it was claimed, or its slicing is not at its end. */
 static bool visit(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, struct allowance *left,
                   bool *seen)
@@ -159,6 +182,8 @@ static bool visit(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, stru
             return false;
         hi = end;
         slice = true;
+    } else if (dismiss(a, c, size, lo, hi)) {
+        return true;
     }
     if (slice)
         return claim_slice(a, c, end, lo, hi, mask, left);

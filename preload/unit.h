@@ -30,6 +30,7 @@ enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
 #define LJT_VM_ROOM ((size_t)132 << 10)  /* always left to the VM in one piece: its largest request fits */
 #define LJT_WINDOW_PAGES 8               /* a slice that frees fewer pages is not worth its two headers */
 #define LJT_UNIT_VISITS 100
+#define LJT_GONE 16       /* segments to be unmapped at a time */
 #define LJT_SEGMENTS 1024 /* listed at most; what is beyond is not purged */
 
 struct ljt_claim {
@@ -59,6 +60,16 @@ struct ljt_work {
     unsigned claims;
     size_t claimed_bytes;
     struct ljt_claim ledger[LJT_LEDGER];
+
+    /*
+     * Segments that were free from end to end: off the state's list, and nobody's any more. Whoever takes one out of
+     * here unmaps it: the reclaimer, under life and while ARMED; the closer, after it.
+     */
+    unsigned gone;
+    struct {
+        uintptr_t base;
+        size_t size;
+    } gone_segment[LJT_GONE];
 
     unsigned segments;
     struct {

@@ -6,8 +6,10 @@
 #include <lua.h>
 #include <lualib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "patched.h"
+#include "purge.h"
 #include "shadow.h"
 #include "takeover.h"
 
@@ -110,6 +112,8 @@ Test(takeover, arena_that_is_given_up_is_lj_allocs_again)
 /* ---- Parking ---- */
 
 /* A whole look, each batch purged as far as the heap can tell: the pages' contents are lost. */
+static bool unmap_gone = true;
+
 static void look(struct ljt_arena *a)
 {
     size_t mapped = 0;
@@ -130,6 +134,8 @@ static void look(struct ljt_arena *a)
             ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, c->lo, c->hi);
         }
         ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+        if (unmap_gone)
+            ljt_purge_gone(a, LJT_ARENA_ARMED);
     }
 }
 
@@ -195,5 +201,162 @@ Test(takeover, forked_child_hands_back_claims_and_keeps_what_is_parked)
     cr_expect(a->is_patched && a->patched.runs > 0);
     run(&vm, workload);
     lab_prove(vm.m);
+    lua_close(vm.L);
+}
+
+/* ---- Segments that are free from end to end ---- */
+
+/* Three segments of 1 MiB and more, of which nothing is in use any more; `wall` keeps the VM's room elsewhere. */
+static void fill_and_drop_segments(struct ljt_lj_state *m)
+{
+    enum { BLOCKS = 400, SIZE = 20000 };
+    static void *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++) {
+        block[i] = ljt_patched_alloc(m, NULL, 0, SIZE);
+        memset(block[i], 1, SIZE);
+    }
+    for (int i = 0; i < 12; i++) /* the segment that top is in now stays */
+        cr_assert_not_null(ljt_patched_alloc(m, NULL, 0, 100000));
+    for (int i = 0; i < BLOCKS; i++)
+        ljt_patched_alloc(m, block[i], 0, 0);
+    lab_prove(m);
+}
+
+static size_t segments_of(const struct ljt_lj_state *m)
+{
+    size_t n = 0;
+    for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next)
+        n++;
+    return n;
+}
+
+static bool is_mapped(uintptr_t base)
+{
+    unsigned char resident;
+    return mincore((void *)base, ljt_page_size, &resident) == 0;
+}
+
+Test(takeover, whole_free_segments_are_unmapped)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    fill_and_drop_segments(vm.m);
+    size_t segments = segments_of(vm.m), mapped = a->module->mapped;
+    unsigned long events = a->module->map_events;
+    look(a);
+    lab_prove(vm.m);
+    cr_expect_lt(segments_of(vm.m), segments);
+    cr_expect_lt(a->module->mapped, mapped);
+    cr_expect_neq(a->module->map_events, events, "a list of segments made before is stale");
+    run(&vm, workload);
+    lab_prove(vm.m);
+    lua_close(vm.L);
+}
+
+/* Parked runs and the pieces between them become one free chunk first, at the next look. */
+Test(takeover, segments_of_parked_runs_are_unmapped_too)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    struct ljt_lj_state *m = vm.m;
+    void *block[300];
+    for (int i = 0; i < 300; i++) {
+        block[i] = ljt_patched_alloc(m, NULL, 0, 20000);
+        memset(block[i], 1, 20000);
+    }
+    for (int i = 0; i < 12; i++)
+        cr_assert_not_null(ljt_patched_alloc(m, NULL, 0, 100000));
+    for (int i = 0; i < 300; i++) /* one in ten stays */
+        if (i % 10 != 0)
+            ljt_patched_alloc(m, block[i], 0, 0);
+    look(a);
+    size_t segments = segments_of(m);
+    cr_assert_gt(a->patched.runs, 10);
+    for (int i = 0; i < 300; i += 10)
+        ljt_patched_alloc(m, block[i], 0, 0);
+    for (int i = 0; i < 6; i++) {
+        look(a);
+        lab_prove(m);
+    }
+    cr_expect_leq(segments_of(m), segments - 3, "%zu of %zu", segments_of(m), segments);
+    run(&vm, workload);
+    lab_prove(m);
+    lua_close(vm.L);
+}
+
+Test(takeover, segment_with_a_block_in_it_stays)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    struct ljt_lj_state *m = vm.m;
+    unsigned char *kept[50];
+    for (int i = 0; i < 400; i++) {
+        void *mem = ljt_patched_alloc(m, NULL, 0, 20000);
+        if (i % 8 == 0) {
+            kept[i / 8] = ljt_patched_alloc(m, NULL, 0, 100);
+            memset(kept[i / 8], i / 8, 100);
+        }
+        ljt_patched_alloc(m, mem, 0, 0);
+    }
+    for (int i = 0; i < 3; i++)
+        look(a);
+    lab_prove(m);
+    for (int i = 0; i < 50; i++)
+        for (int j = 0; j < 100; j++)
+            cr_assert_eq(kept[i][j], i);
+    lua_close(vm.L);
+}
+
+Test(takeover, young_segment_stays)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    fill_and_drop_segments(vm.m);
+    size_t segments = segments_of(vm.m), mapped = 0;
+    for (const struct ljt_lj_segment *s = &vm.m->seg; s != NULL; s = s->next) {
+        struct ljt_shadow_residence found = {0};
+        mapped += s->size;
+        cr_assert_eq(ljt_shadow_cover(&a->shadow, s->base, s->size), 0);
+        ljt_shadow_refresh(&a->shadow, s->base, s->base + s->size, &found);
+    }
+    ljt_shadow_begin_look(&a->shadow);
+    ljt_work_begin_look(&a->work, mapped, true, false);
+    ljt_takeover_before_look(a);
+    while (!a->work.look_done)
+        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+    cr_expect_eq(segments_of(vm.m), segments, "no page was seen free twice");
+    cr_expect_eq(a->work.gone, 0);
+    lua_close(vm.L);
+}
+
+/* Between the unit and the reclaimer's munmap the VM closes, or its process forks: it goes once, and not never. */
+Test(takeover, closing_vm_unmaps_what_has_left_its_heap)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    fill_and_drop_segments(vm.m);
+    unmap_gone = false;
+    look(a);
+    cr_assert_gt(a->work.gone, 0);
+    uintptr_t base = a->work.gone_segment[0].base;
+    cr_expect(is_mapped(base));
+    lua_close(vm.L);
+    cr_expect_not(is_mapped(base));
+    cr_expect_eq(ljt_purge_gone(a, LJT_ARENA_ARMED), 0, "and is nobody's to unmap again");
+}
+
+Test(takeover, forked_child_unmaps_what_has_left_its_heap)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    fill_and_drop_segments(vm.m);
+    unmap_gone = false;
+    look(a);
+    cr_assert_gt(a->work.gone, 0);
+    uintptr_t base = a->work.gone_segment[0].base;
+    atomic_store(&ljt_wiped.word[a->slot].want, 0);
+    run(&vm, "local x = { 1 }");
+    cr_expect_not(is_mapped(base));
+    cr_expect_eq(a->work.gone, 0);
     lua_close(vm.L);
 }
