@@ -289,21 +289,20 @@ Test(takeover, segment_with_a_block_in_it_stays)
     struct lab_vm vm = open_vm();
     struct ljt_arena *a = lab_vm_arm(&vm);
     struct ljt_lj_state *m = vm.m;
-    unsigned char *kept[50];
+    unsigned char *block[400];
     for (int i = 0; i < 400; i++) {
-        void *mem = ljt_patched_alloc(m, NULL, 0, 20000);
-        if (i % 8 == 0) {
-            kept[i / 8] = ljt_patched_alloc(m, NULL, 0, 100);
-            memset(kept[i / 8], i / 8, 100);
-        }
-        ljt_patched_alloc(m, mem, 0, 0);
+        block[i] = ljt_patched_alloc(m, NULL, 0, 20000);
+        memset(block[i], i & 0xff, 20000);
     }
+    for (int i = 0; i < 400; i++) /* a segment of 128 KiB holds six: one in five stays */
+        if (i % 5 != 4)
+            ljt_patched_alloc(m, block[i], 0, 0);
     for (int i = 0; i < 3; i++)
         look(a);
     lab_prove(m);
-    for (int i = 0; i < 50; i++)
-        for (int j = 0; j < 100; j++)
-            cr_assert_eq(kept[i][j], i);
+    for (int i = 4; i < 400; i += 5)
+        for (int j = 0; j < 20000; j++)
+            cr_assert_eq(block[i][j], i & 0xff);
     lua_close(vm.L);
 }
 
