@@ -38,7 +38,13 @@ test_plugin_host_strings() { falls_below 25600 strings:3000000 idle "$(host nolu
 
 # The loader's lock is held by a thread that waits for the VM: the VM may not wait for that lock. It is served later.
 test_vm_that_a_constructor_waits_for() {
-	falls_below $FLOOR_1_IN_100_KB sessions:1000000:100 light "$(host nolua_plugin)" "$(host plugin_constructor.so)"
+	start "${EAGER[@]}" "$(host nolua_plugin)" "$(host plugin_constructor.so)" \
+		"$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 light "$TEST_DIR/finish"
+	wait_for_line 60 trough
+	[ -z "$LJT_SO" ] || wait_until 30 rss_below "$pid" 25000 || fail "$(rss_kb "$pid") KiB in the trough"
+	touch finish
+	finish
+	grep -q '^verified' out || fail "survivors were not verified"
 }
 
 # The contrast: without the library the pages stay. (After issue 1005's strings they do in some processes and not in
