@@ -176,7 +176,7 @@ static struct ljt_arena *take_slot(void)
         count_past(a);
         ljt_shadow_drop(&a->shadow);
         ljt_takeover_drop(a);
-        memset(&a->work, 0, sizeof(a->work));
+        ljt_work_reset(&a->work);
         memset(&a->pace, 0, sizeof(a->pace));
         memset(&a->nudge, 0, sizeof(a->nudge));
         memset(&a->idle, 0, sizeof(a->idle));
@@ -288,7 +288,7 @@ static bool in_call(unsigned slot)
 
 void ljt_arena_grew(struct ljt_arena *a, size_t len)
 {
-    if (a->work.claims > 0 && len <= 2 * LJT_LJ_GRANULARITY)
+    if (atomic_load_explicit(&a->work.claims, memory_order_relaxed) > 0 && len <= 2 * LJT_LJ_GRANULARITY)
         atomic_fetch_add_explicit(&a->stats.crowded, 1, memory_order_relaxed);
     _Atomic uint32_t *want = &ljt_wiped.word[a->slot].want;
     /* A fork has copied another VM in the middle of a call: it begins with a word that is wiped, if it ever does. */
@@ -334,12 +334,18 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
 }
 
 /* Is memory of a going away without its VM having closed? Then the host had taken the gate away before. */
+static bool loses_state(const struct ljt_arena *a, uintptr_t addr, size_t len)
+{
+    return (uintptr_t)a->m - addr < len;
+}
+
 static bool loses_memory(const struct ljt_arena *a, uintptr_t addr, size_t len)
 {
-    if ((uintptr_t)a->m - addr < len)
+    if (loses_state(a, addr, len))
         return true;
-    for (unsigned i = 0; i < a->work.claims; i++)
-        if ((uintptr_t)a->work.ledger[i].chunk - addr < len)
+    unsigned claims = atomic_load_explicit(&a->work.claims, memory_order_acquire); /* pairs with claim */
+    for (unsigned i = 0; i < claims; i++)
+        if ((uintptr_t)atomic_load_explicit(&a->work.ledger[i].chunk, memory_order_relaxed) - addr < len)
             return true;
     return false;
 }
@@ -378,7 +384,8 @@ void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
     /*
      * In a gated call lj_alloc unmaps what no chunk in use touches: only who comes without the gate matters. A hold
      * that began with the gate in place goes on without it, anywhere in the heap: its unit ends first, and what it
-     * has claimed counts. The fence pairs with the reclaimer's own, where there is no membarrier: a hold that we do
+     * has claimed counts. No call unmaps its own state: where that goes, a busy that says so is of one that never
+     * returned. The fence pairs with the reclaimer's own, where there is no membarrier: a hold that we do
      * not see sees that the gate is gone.
      */
     atomic_thread_fence(memory_order_seq_cst);
@@ -386,11 +393,13 @@ void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
     for (unsigned i = 0; i < slots; i++) {
         struct ljt_arena *a = &ljt_arenas[i];
         int state = atomic_load_explicit(&a->state, memory_order_acquire);
-        if ((state != LJT_ARENA_GATED && state != LJT_ARENA_ARMED && state != LJT_ARENA_LOST) || in_call(i) ||
-            a->module != module || (!is_held(i) && !loses_memory(a, addr, len)))
+        if ((state != LJT_ARENA_GATED && state != LJT_ARENA_ARMED && state != LJT_ARENA_LOST) ||
+            a->module != module)
+            continue;
+        if (!loses_state(a, addr, len) && (in_call(i) || (!is_held(i) && !loses_memory(a, addr, len))))
             continue;
         ljt_lock_acquire(&ljt_wiped.word[i].life);
-        bool state_goes = (uintptr_t)a->m - addr < len;
+        bool state_goes = loses_state(a, addr, len);
         if (state_goes) /* before DEAD, from which on the slot may be another VM's */
             atomic_store_explicit(&ljt_wiped.word[i].want, 0, memory_order_release);
         if (loses_memory(a, addr, len))

@@ -70,10 +70,13 @@ struct ljt_arena {
     unsigned slot;
     _Atomic int state; /* enum ljt_arena_state */
 
-    /* Written when the slot is taken, constant until it is free again. */
-    struct ljt_lj_state *m;
+    /*
+     * Written when the slot is taken, constant until it is free again. Those that are atomic are glanced at, slot by slot,
+     * by threads that are about something else and may find the slot taken anew: what they do then is of no harm.
+     */
+    _Atomic(struct ljt_lj_state *) m;
     void *gg;
-    struct ljt_module *module;
+    _Atomic(struct ljt_module *) module;
     uintptr_t born;                 /* where the first mapping was asked for */
     ljt_alloc_fn *allocf;           /* the original */
     _Atomic(ljt_alloc_fn *) *place; /* &g->allocf */

@@ -1,5 +1,7 @@
 #include "unit.h"
 
+#include <string.h>
+
 #include "arena.h"
 #include "config.h"
 #include "delay.h"
@@ -37,6 +39,13 @@ void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool
     w->giant = 0;
     w->purgeable = 0;
     w->joined = false;
+}
+
+void ljt_work_reset(struct ljt_work *w)
+{
+    size_t rest = offsetof(struct ljt_work, kind); /* what is in the ledger does not count any more */
+    atomic_store_explicit(&w->claims, 0, memory_order_relaxed);
+    memset((char *)w + rest, 0, sizeof(*w) - rest);
 }
 
 /* ---- Segments ---- */
@@ -79,10 +88,12 @@ static void claim(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t from, u
             to = hi;
     }
     ljt_dawdle(); /* what was read of the chunk still holds, or the heap is not ours alone */
-    struct ljt_claim *entry = &w->ledger[w->claims++];
-    entry->chunk = ljt_heap_claim(a->m, c, from, to);
+    unsigned claims = atomic_load_explicit(&w->claims, memory_order_relaxed);
+    struct ljt_claim *entry = &w->ledger[claims];
+    atomic_store_explicit(&entry->chunk, ljt_heap_claim(a->m, c, from, to), memory_order_relaxed);
     entry->lo = lo;
     entry->hi = hi;
+    atomic_store_explicit(&w->claims, claims + 1, memory_order_release); /* pairs with loses_memory */
     w->claimed_bytes += to - from;
 }
 

@@ -12,6 +12,7 @@
 #ifndef LJT_UNIT_H
 #define LJT_UNIT_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,11 +35,18 @@ enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
 #define LJT_SEGMENTS 1024 /* listed at most; what is beyond is not purged */
 
 struct ljt_claim {
-    struct ljt_lj_chunk *chunk;
+    _Atomic(struct ljt_lj_chunk *) chunk;
     uintptr_t lo, hi; /* its whole pages that may be purged */
 };
 
 struct ljt_work {
+    /*
+     * The ledger. Whoever runs units writes it; a thread in the mmap hooks glances at counts and chunks of any arena
+     * (arena.c), hence atomic: an entry is filled in before it counts, and counts no more when it goes back.
+     */
+    _Atomic unsigned claims;
+    struct ljt_claim ledger[LJT_LEDGER];
+
     enum ljt_unit_kind kind; /* what the next unit is to do */
     bool look_done;          /* every chunk has had its visit (claims may still be out) */
 
@@ -57,9 +65,7 @@ struct ljt_work {
     unsigned parked; /* runs that have not been asked yet whether they join (patched.h) */
     bool joined;     /* one has: there is more to claim in the next look */
 
-    unsigned claims;
     size_t claimed_bytes;
-    struct ljt_claim ledger[LJT_LEDGER];
 
     /*
      * Segments that were free from end to end: off the state's list, and nobody's any more. Whoever takes one out of
@@ -80,6 +86,9 @@ struct ljt_work {
 
 /* Starts a look from its beginning, in an arena of so many bytes. The caller has begun one in the shadow. */
 void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight);
+
+/* As in a slot that has served nobody yet. */
+void ljt_work_reset(struct ljt_work *w);
 
 /* Runs one unit. The arena is at rest. Returns how long it took, ns. */
 uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by);

@@ -420,9 +420,27 @@ Test(arena, what_the_vm_unmaps_in_a_call_is_its_own_business)
 {
     struct lab_vm vm = lab_vm_open();
     struct ljt_arena *a = lab_vm_arm(&vm);
+    void *segment = ljt_kernel_alloc(LJT_LJ_GRANULARITY);
+    a->work.ledger[0].chunk = segment;
+    a->work.claims = 1;
     atomic_fetch_or(&ljt_gates[a->slot].busy, 1);
-    ljt_arena_unmapping(vm.base, LJT_LJ_GRANULARITY, lab_pc());
+    ljt_arena_unmapping((uintptr_t)segment, LJT_LJ_GRANULARITY, lab_pc());
     cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED));
+}
+
+/* A longjmp over lj_alloc, then the gate is taken away, then the VM closed. */
+Test(arena, a_state_that_goes_is_gone_though_a_call_never_returned)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    atomic_fetch_or(&ljt_gates[a->slot].busy, 1);
+    atomic_store(a->place, a->allocf);
+    ljt_arena_unmapping(vm.base, LJT_LJ_GRANULARITY, lab_pc());
+    cr_expect(ljt_arena_is(a, LJT_ARENA_DEAD));
+    lab_vm_announce(&vm);
+    lab_vm_grow(&vm, 200 * KIB);
+    lab_vm_mapped_again(&vm);
+    cr_expect(lab_arena_of(vm.m) != a, "whose last call has not returned: the slot is not used again");
 }
 
 Test(arena, losing_one_says_why_and_what_stays_claimed)
