@@ -21,6 +21,8 @@ need_command() { command -v "$1" >/dev/null || skip "$1 is not installed"; }
 
 # Works all the time: purges begin as soon as there is something to purge.
 EAGER=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100 LJTRIM_MIN_RECLAIM=0)
+# What is claimed is filled with a pattern besides, and each unit proves the heap: whoever relies on a byte of it shows.
+POISONED=("${EAGER[@]}" LJTRIM_DEBUG=poison,verify)
 LUAJIT=$(command -v luajit || true)
 started=()
 

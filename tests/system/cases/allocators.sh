@@ -5,12 +5,14 @@ test_own_allocator_is_left_alone() { run_host "${EAGER[@]}" "$(host own_allocato
 # plays GAME: the host lives, its objects are intact; that we stepped back may be told, in one line.
 plays() {
 	local status=0
-	start "${EAGER[@]}" "$(host allocf_games)" "$1"
+	start "${settings[@]}" "$(host allocf_games)" "$1"
 	wait "$pid" || status=$?
 	cat out err
 	expect_equal "$status" 0 "status of the host"
 	expect_quiet_but err 1
 }
+
+settings=("${EAGER[@]}")
 
 test_allocf_set_back() { plays set-back; }
 test_allocf_wrapped_before_growth() { plays wrap-early; }
@@ -21,6 +23,12 @@ test_allocf_wrapped_around_the_original() { plays wrap-raw; }
 test_allocf_replaced_for_new_blocks() { plays replace; }
 test_allocf_limited() { plays limit; }
 test_allocf_flipped_a_thousand_times() { plays flip; }
+test_allocf_wrapped_and_unwrapped_poisoned_and_verified() {
+	need_library
+	settings=("${POISONED[@]}")
+	plays unwrap
+	plays wrap-first
+}
 
 # The games mean something only if the allocator was really replaced.
 test_allocator_is_replaced_at_all() {

@@ -12,11 +12,11 @@ same_with() {
 
 test_by_default() { same_with A=b; }
 test_purged_at_once() { same_with "${EAGER[@]}"; }
-test_poisoned_and_verified() { need_library && same_with "${EAGER[@]}" LJTRIM_DEBUG=poison,verify; }
+test_poisoned_and_verified() { need_library && same_with "${POISONED[@]}"; }
 
 test_sessions_poisoned_and_verified() {
 	need_library
-	start "${EAGER[@]}" LJTRIM_DEBUG=poison,verify "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:40000:100 light \
+	start "${POISONED[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:40000:100 light \
 		"$TEST_DIR/finish"
 	wait_for_line 60 trough
 	sleep 3
@@ -27,7 +27,7 @@ test_sessions_poisoned_and_verified() {
 
 test_c_objects_poisoned_and_verified() {
 	need_library
-	run_host "${EAGER[@]}" LJTRIM_DEBUG=poison,verify "$(host many_states)" 8 4 300
+	run_host "${POISONED[@]}" "$(host many_states)" 8 4 300
 }
 
 test_errno_is_kept() { run_host "${EAGER[@]}" "$(host errno_kept)"; }

@@ -6,6 +6,7 @@ test_fork() { forks fork 30; }
 test_fork_by_default_settings() { run_host "$(host fork_churn)" fork 20; }
 test_fork_with_threads_beside() { forks threads 15; }
 test_fork_of_a_fork() { forks nested 15; }
+test_poisoned_and_verified() { need_library && run_host "${POISONED[@]}" "$(host fork_churn)" threads 4; }
 test_raw_clone() { forks clone 30; }
 test_vfork() { forks vfork 60; }
 test_posix_spawn() { forks spawn 60; }

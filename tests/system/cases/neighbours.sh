@@ -99,6 +99,19 @@ test_one_processor() {
 	run_host "${EAGER[@]}" taskset -c "$(taskset -cp $$ | sed 's/.*[:,-] *//')" "$(host stress)" --operations 2e6 --threads 4
 }
 
+# What a small CPU quota does, for places where none can be set: 5 ms of 100.
+test_frozen_most_of_the_time() {
+	under_stress 4e6
+	local i
+	for i in {1..60}; do
+		kill -STOP "$pid" 2>/dev/null || break
+		sleep 0.095
+		kill -CONT "$pid"
+		sleep 0.005
+	done
+	ends_undamaged
+}
+
 # Every thread of the process is frozen most of the time, with whatever it holds.
 test_quota_of_five_percent() {
 	. "$TEST_SYSTEM/../../scripts/cgroup.bash"

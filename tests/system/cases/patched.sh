@@ -2,18 +2,17 @@
 # way, too; here is what must not be missing from a normal run.
 
 export LJTRIM_MODE=patched
-WRONG_NOWHERE=("${EAGER[@]}" LJTRIM_DEBUG=poison,verify)
 
 # As in correctness.sh, on a statically linked LuaJIT where there is one.
 test_same_answers_poisoned_and_verified() {
 	need_library
 	"$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >plain.out
-	run_host "${WRONG_NOWHERE[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >loaded.out
+	run_host "${POISONED[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >loaded.out
 	cmp plain.out loaded.out || fail "different: $(diff plain.out loaded.out | head -n 2)"
 }
 
 test_200_states_on_8_threads() { run_host "${EAGER[@]}" "$(host many_states)" 200 8 300; }
-test_c_objects_poisoned_and_verified() { need_library && run_host "${WRONG_NOWHERE[@]}" "$(host many_states)" 8 4 200; }
+test_c_objects_poisoned_and_verified() { need_library && run_host "${POISONED[@]}" "$(host many_states)" 8 4 200; }
 test_closed_in_the_middle_of_a_purge() { run_host "${EAGER[@]}" "$(host close_states)" 800; }
 test_fork() { run_host "${EAGER[@]}" "$(host fork_churn)" fork 10; }
 test_fork_with_threads_beside() { run_host "${EAGER[@]}" "$(host fork_churn)" threads 5; }

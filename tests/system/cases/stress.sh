@@ -21,3 +21,18 @@ test_poisoned_and_verified() {
 	need_library
 	survives "$LJT_SO" LJTRIM_DEBUG=poison,verify "$(host stress)" --operations 1e6 --threads 2 --states 2
 }
+test_on_our_own_allocator() { survives "$LJT_SO" LJTRIM_MODE=patched "$(host stress)" --operations 2e6 --threads 3; }
+test_on_our_own_allocator_poisoned_and_verified() {
+	need_library
+	survives "$LJT_SO" LJTRIM_MODE=patched LJTRIM_DEBUG=poison,verify "$(host stress)" --operations 1e6 --threads 2 --states 2
+}
+
+# The process ends while its threads are in their VMs and the reclaimer is at work: handlers and destructors run beside them.
+test_exits_in_the_middle() {
+	local i
+	for i in {1..10}; do
+		run_host "${EAGER[@]}" LJTRIM_STATS_AT_EXIT="$((i % 2))" LJTRIM_LOG="$TEST_DIR/log" "$(host stress)" --operations "${i}e5" \
+			--threads 3 --leave 1
+		grep -q '^stress: left' out || fail "the host did not get to its end"
+	done
+}

@@ -1,5 +1,6 @@
 /*
- * stress [--operations N] [--seed S] [--threads T] [--states K] [--results FILE]
+ * stress [--operations N] [--seed S] [--threads T] [--states K] [--every B] [--without EVENT,...]
+ *        [--leave 1] [--results FILE]
  *
  * N operations (allocate, reallocate, free) on the allocators of T * K Lua states, by T threads. A thread takes a state,
  * works on it for a while, and puts it back: states move between threads, and rest in between. Meanwhile, at random:
@@ -9,8 +10,9 @@
  *   cancel                   of a thread that works on a state
  *   rest                     of a state that the reclaimer then takes, and that comes back at that moment
  *   jump                     longjmp out of a signal handler, not out of an allocator call
- * Prints the seed and its progress; ends with status 0 if no byte was other than it should be. With --results: lines
- * of name,value.
+ * about every B batches of some 10,000 operations (20). --without leaves some of these out (by the names below); --leave 1
+ * has the process exit while its threads work. Prints the seed and its progress; ends with status 0 if no
+ * byte was other than it should be. With --results: lines of name,value.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -31,17 +33,23 @@ enum event { FORK, RAW_FORK, RAW_CLONE, VFORK, SPAWN, CLOSE, CANCEL, REST, EVENT
 static const char *const event_name[EVENTS] = {"fork",        "_fork", "raw_clone", "vfork",
                                                "posix_spawn", "close", "cancel",    "rest"};
 
+/* How a child ends: its parent has drawn, so that it can be counted. */
+enum end { CLOSES, EXITS, ENDS, END_KINDS };
+
 static struct {
     uint64_t operations, seed;
     unsigned threads, states;
     const char *results;
-} option = {10000000, 0, 4, 4, NULL};
+    unsigned without; /* a bit an event */
+    unsigned every;   /* batches between two events, on average */
+    int leave;
+} option = {10000000, 0, 4, 4, NULL, 0, 20, 0};
 
 struct worker {
     pthread_t thread;
     uint64_t random;
     uint64_t operations, quota; /* the former read by main */
-    uint64_t events[EVENTS], jumps;
+    uint64_t events[EVENTS], ends[END_KINDS], jumps;
     struct heap *heap; /* which it works on */
     unsigned batch;
 };
@@ -85,33 +93,44 @@ static void jump(int signo)
 
 /* ---- What happens at random ---- */
 
+/* Main looks at the sum; while a thread is to be cancelled, that one counts. */
+static void step(struct worker *w)
+{
+    unsigned done = heap_step(w->heap);
+    __atomic_store_n(&w->operations, __atomic_load_n(&w->operations, __ATOMIC_RELAXED) + done,
+                     __ATOMIC_RELAXED);
+}
+
 /* Only what a child of a process with threads may do; libc's locks may be held for ever after a raw clone. */
-__attribute__((noreturn)) static void live_as_child(struct worker *w, int raw)
+__attribute__((noreturn)) static void live_as_child(struct worker *w, enum end end)
 {
     struct heap *h = w->heap;
     heap_verify(h, "in a child");
     for (unsigned n = (unsigned)random_below(&w->random, 20000); n > 0; n--)
         heap_step(h);
     heap_verify(h, "in a child that has worked");
-    uint64_t end = random_below(&w->random, 3);
-    if (end == 0)
+    if (end == CLOSES)
         heap_close(h);
-    if (end == 1 && !raw)
+    if (end == EXITS)
         exit(0);
     _exit(0);
 }
 
 static void have_child(struct worker *w, enum event how)
 {
+    enum end end = (enum end)random_below(&w->random, END_KINDS);
+    if (end == EXITS && how != FORK)
+        end = ENDS; /* exit takes locks of libc's */
+    w->ends[end]++;
     pid_t child = how == FORK       ? fork()
                   : how == RAW_FORK ? (_Fork != NULL ? _Fork() : fork())
                                     : (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
     if (child < 0)
         die("%s: %s", event_name[how], strerror(errno));
     if (child == 0)
-        live_as_child(w, how != FORK);
+        live_as_child(w, end);
     for (unsigned n = 0; n < 2000; n++) /* both at once */
-        w->operations += heap_step(w->heap);
+        step(w);
     expect_success_of(child, event_name[how]);
     w->random++; /* the child has drawn from its copy */
 }
@@ -150,7 +169,7 @@ static void *work_until_cancelled(void *argument)
     pthread_cleanup_push(cancelled, NULL);
     for (;;) {
         for (int i = 0; i < 64; i++)
-            w->operations += heap_step(w->heap);
+            step(w);
         pthread_testcancel();
     }
     pthread_cleanup_pop(0);
@@ -177,16 +196,18 @@ static void rest(struct worker *w)
         struct timespec pause = {0, 3000000 + (long)random_below(&w->random, 3000000)};
         nanosleep(&pause, NULL);
         for (int n = 0; n < 500; n++)
-            w->operations += heap_step(w->heap);
+            step(w);
     }
 }
 
-/* Every 200,000 operations, one of these on average. */
+/* Every 200,000 operations, one of these on average, if --every is not given. */
 static void let_something_happen(struct worker *w)
 {
-    if (random_below(&w->random, 20) != 0)
+    if (random_below(&w->random, option.every) != 0)
         return;
     enum event event = (enum event)random_below(&w->random, EVENTS);
+    if (option.without >> event & 1)
+        return;
     w->events[event]++;
     switch (event) {
     case FORK:
@@ -195,11 +216,7 @@ static void let_something_happen(struct worker *w)
     case VFORK: run_program(1); break;
     case SPAWN: run_program(0); break;
     case CANCEL: have_one_cancelled(w); break;
-    case REST:
-        rest(w);
-        break;
-        sleep_ms(4 + (long)random_below(&w->random, 4));
-        break; /* the reclaimer holds the silent one itself */
+    case REST: rest(w); break;
     default:
         heap_close(w->heap);
         heap_open(w->heap);
@@ -221,8 +238,7 @@ static void *work(void *argument)
         may_jump = 1;
         while (w->batch > 0) {
             w->batch--;
-            unsigned done = heap_step(w->heap);
-            __atomic_store_n(&w->operations, w->operations + done, __ATOMIC_RELAXED);
+            step(w);
         }
         may_jump = 0;
         let_something_happen(w);
@@ -264,11 +280,27 @@ static uint64_t number(const char *text)
     return value < 1e15 && strpbrk(text, "eE.") ? (uint64_t)value : strtoull(text, NULL, 10);
 }
 
+static unsigned events(char *names)
+{
+    unsigned bits = 0;
+    for (char *name = strtok(names, ","); name != NULL; name = strtok(NULL, ",")) {
+        unsigned e = 0;
+        while (e < EVENTS && strcmp(name, event_name[e]) != 0)
+            e++;
+        if (e == EVENTS)
+            die("what is %s?", name);
+        bits |= 1u << e;
+    }
+    return bits;
+}
+
 static void parse(int argc, char **argv)
 {
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)
-            die("usage: stress [--operations N] [--seed S] [--threads T] [--states K] [--results FILE]");
+            die("usage: stress [--operations N] [--seed S] [--threads T] [--states K] [--every B] [--without "
+                "EVENT,...] "
+                "[--leave 1] [--results FILE]");
         if (!strcmp(argv[i], "--operations"))
             option.operations = number(argv[i + 1]);
         else if (!strcmp(argv[i], "--seed"))
@@ -277,6 +309,12 @@ static void parse(int argc, char **argv)
             option.threads = (unsigned)number(argv[i + 1]);
         else if (!strcmp(argv[i], "--states"))
             option.states = (unsigned)number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--without"))
+            option.without = events(argv[i + 1]);
+        else if (!strcmp(argv[i], "--every"))
+            option.every = (unsigned)number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--leave"))
+            option.leave = number(argv[i + 1]) != 0;
         else if (!strcmp(argv[i], "--results"))
             option.results = argv[i + 1];
         else
@@ -284,8 +322,8 @@ static void parse(int argc, char **argv)
     }
     if (option.seed == 0)
         option.seed = ((uint64_t)time(NULL) << 20 ^ (uint64_t)getpid()) & 0xffffffffffff;
-    if (option.threads < 1 || option.threads > 256 || option.states < 1)
-        die("1 to 256 threads, and a state each");
+    if (option.threads < 1 || option.threads > 256 || option.states < 1 || option.every < 1)
+        die("1 to 256 threads, a state each, and not more often than always");
 }
 
 static void report(FILE *out, const struct worker *workers, uint64_t operations, uint64_t verified,
@@ -300,9 +338,15 @@ static void report(FILE *out, const struct worker *workers, uint64_t operations,
             sum += workers[i].events[e];
         fprintf(out, "%s,%llu\n", event_name[e], (unsigned long long)sum);
     }
-    uint64_t jumps = 0;
-    for (unsigned i = 0; i < option.threads; i++)
+    uint64_t jumps = 0, ends[END_KINDS] = {0};
+    for (unsigned i = 0; i < option.threads; i++) {
         jumps += workers[i].jumps;
+        for (unsigned e = 0; e < END_KINDS; e++)
+            ends[e] += workers[i].ends[e];
+    }
+    fprintf(out, "children_closed,%llu\nchildren_exited,%llu\nchildren_ended,%llu\n",
+            (unsigned long long)ends[CLOSES], (unsigned long long)ends[EXITS],
+            (unsigned long long)ends[ENDS]);
     fprintf(out, "jump,%llu\nblocks_verified,%llu\npurged_bytes,%lld\npurge_calls,%lld\ndamaged,0\n",
             (unsigned long long)jumps, (unsigned long long)verified,
             library_total("ljtrim_purged_bytes_total"), library_total("ljtrim_purge_calls_total"));
@@ -333,7 +377,7 @@ int main(int argc, char **argv)
     double began = seconds(), told = began;
     for (unsigned i = 0; i < option.threads; i++) {
         workers[i].random = random_next(&random);
-        workers[i].quota = option.operations / option.threads + 1;
+        workers[i].quota = option.leave ? UINT64_MAX : option.operations / option.threads + 1;
         if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
             die("no thread");
     }
@@ -360,6 +404,10 @@ int main(int argc, char **argv)
                    100 * (double)operations / (double)option.operations, (unsigned long long)operations,
                    told - began);
         }
+    }
+    if (option.leave) {
+        printf("stress: left\n");
+        exit(0);
     }
     operations = 0;
     for (unsigned i = 0; i < option.threads; i++) {

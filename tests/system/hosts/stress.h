@@ -174,12 +174,29 @@ static inline void heap_verify(struct heap *h, const char *when)
         }
 }
 
-/* The table and a string or two: a state that runs Lua, too. */
+/*
+ * Our blocks are unknown to the VM's collector. Where the heap is to be served by the library's own allocator it must be
+ * told first, from what the collector counts, how wide it counts: the VM grows by itself, until it has been adopted.
+ */
+static inline void heap_grow_by_itself(struct heap *h)
+{
+    lua_createtable(h->L, 256, 0);
+    for (int i = 1; i <= 256; i++) {
+        lua_newuserdata(h->L, 4000);
+        lua_rawseti(h->L, -2, i);
+    }
+    lua_settop(h->L, 0);
+    lua_gc(h->L, LUA_GCCOLLECT, 0);
+}
+
 static inline void heap_open(struct heap *h)
 {
+    const char *mode = getenv("LJTRIM_MODE");
     h->L = luaL_newstate();
     if (h->L == NULL)
         die("no Lua state");
+    if (heap_random(h) % 2 == 0 || (mode != NULL && strcmp(mode, "patched") == 0))
+        heap_grow_by_itself(h);
     h->phase = PHASE_TROUGH;
     h->left = 0;
 }
