@@ -2,6 +2,11 @@
  * nolua_mmap SEED: ten thousand random calls of mmap, mmap64, munmap and mremap, good and bad ones, each made twice: as
  * a function of libc, which may be interposed, and as a raw system call, on two regions that look alike. Results, errno
  * and what is mapped afterwards have to agree. Prints a digest of all results; it does not depend on addresses.
+ *
+ * The regions have holes, and the calls include some that leave the place to the kernel. It must choose none of the
+ * holes, for which it could have reasons of its own: it looks for room downwards from the stack or, in the legacy
+ * layout (setarch -L, ulimit -s unlimited), upwards from a third or a quarter of the address space. The regions lie
+ * below both, at 64 GiB, where nothing else is: a place of the kernel's choice is never there.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -17,6 +22,8 @@
 #define CALLS 10000
 #define REGION_PAGES 64
 #define FILE_PAGES 16
+#define REGIONS ((uintptr_t)1 << 36)
+#define REGIONS_APART ((uintptr_t)1 << 30)
 #define OUTSIDE (-2) /* a mapping that the kernel placed where it liked */
 
 static size_t page;
@@ -39,13 +46,13 @@ struct outcome {
     int error;
 };
 
-static char *region_reserve(void)
+static char *region_reserve(uintptr_t address)
 {
-    void *region = (void *)syscall(SYS_mmap, NULL, REGION_PAGES * page, PROT_READ | PROT_WRITE,
-                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *region = (void *)syscall(SYS_mmap, address, REGION_PAGES * page, PROT_READ | PROT_WRITE,
+                                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
-    if (region == MAP_FAILED)
-        die("no region: %s", strerror(errno));
+    if (region != (void *)address) /* before Linux 4.17 the address is a hint */
+        die("no region at %#lx: %s", (unsigned long)address, strerror(region == MAP_FAILED ? errno : EEXIST));
     return region;
 }
 
@@ -191,8 +198,8 @@ int main(int argc, char **argv)
     file = mkstemp(name);
     if (file < 0 || unlink(name) || ftruncate(file, (off_t)(FILE_PAGES * page)))
         die("no file to map: %s", strerror(errno));
-    mine = region_reserve();
-    raw = region_reserve();
+    mine = region_reserve(REGIONS);
+    raw = region_reserve(REGIONS + REGIONS_APART);
     for (int i = 0; i < CALLS; i++) {
         struct call c = choose(&random);
         struct outcome a, b;
