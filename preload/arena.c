@@ -638,12 +638,24 @@ void ljt_arena_close(unsigned slot)
 void ljt_arena_lose(struct ljt_arena *a, const char *why)
 {
     ljt_takeover_end(a);
+    atomic_store_explicit(&a->lost_claimed, a->work.claims == 0 ? 0 : a->work.claimed_bytes,
+                          memory_order_relaxed);
+    atomic_store_explicit(&a->lost_why, why, memory_order_release); /* pairs with ljt_arena_tell_loss */
     atomic_store_explicit(&a->state, LJT_ARENA_LOST, memory_order_release);
-    if (a->work.claims == 0)
+    ljt_reclaim_wake();
+}
+
+void ljt_arena_tell_loss(struct ljt_arena *a)
+{
+    if (atomic_load_explicit(&a->lost_why, memory_order_relaxed) == NULL)
+        return;
+    const char *why = atomic_exchange_explicit(&a->lost_why, NULL, memory_order_acquire);
+    size_t claimed = atomic_load_explicit(&a->lost_claimed, memory_order_relaxed);
+    if (claimed == 0)
         ljt_log(LJT_LOG_WARN, "a Lua VM is left alone from now on (%s)", why);
     else
         ljt_log(LJT_LOG_WARN, "a Lua VM is left alone from now on (%s); %zu KiB stay claimed", why,
-                a->work.claimed_bytes >> 10);
+                claimed >> 10);
 }
 
 uint64_t ljt_arena_gc_total(const struct ljt_arena *a)

@@ -87,6 +87,10 @@ struct ljt_arena {
     struct ljt_patched patched; /* of our allocator, if it serves the VM (takeover.h) */
     _Atomic bool is_patched;    /* read by the reclaimer and the dump */
 
+    /* Written by who gives the arena up, read by the reclaimer; the slot's next VM leaves them as they are. */
+    _Atomic(const char *) lost_why; /* NULL: there is nothing to tell */
+    _Atomic size_t lost_claimed;    /* bytes */
+
     struct ljt_shadow shadow;
     struct ljt_work work;
     struct ljt_nudge nudge;
@@ -161,8 +165,14 @@ void ljt_arena_sweep(unsigned slot);
 
 bool ljt_arena_owns(unsigned slot, const void *ud);
 
-/* Leaves an arena alone from now on, with one line that says why. The caller has excluded the mutator or is it. */
+/*
+ * Leaves an arena alone from now on. `why`: a constant, for the line that says so. The caller has excluded the mutator
+ * or is it; nobody is to wait for a log meanwhile, which may be a pipe that is full.
+ */
 void ljt_arena_lose(struct ljt_arena *a, const char *why);
+
+/* That line, if it is still to be written. On the reclaimer's thread, with nothing held. */
+void ljt_arena_tell_loss(struct ljt_arena *a);
 
 /* What g->gc.total says, in bytes; 0 where it can't be trusted. The caller holds the arena's life lock. */
 uint64_t ljt_arena_gc_total(const struct ljt_arena *a);

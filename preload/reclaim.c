@@ -113,10 +113,12 @@ static uint64_t attend(unsigned slot, uint64_t now)
     uint64_t wish = UINT64_MAX;
     atomic_store_explicit(&current, (int)slot, memory_order_seq_cst);
     atomic_thread_fence(memory_order_seq_cst);
+    ljt_arena_tell_loss(a); /* lost by the mutator, maybe some time ago */
     if (ljt_arena_is(a, LJT_ARENA_DEAD))
         ljt_arena_sweep(slot);
     if (ljt_arena_is(a, LJT_ARENA_ARMED) && is_ours(slot))
         wish = ljt_rounds_turn(a, now);
+    ljt_arena_tell_loss(a);
     atomic_store_explicit(&current, -1, memory_order_release);
     return wish;
 }

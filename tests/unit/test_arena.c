@@ -450,10 +450,15 @@ Test(arena, losing_one_says_why_and_what_stays_claimed)
     lab_catch_stderr();
     ljt_arena_lose(a, "a test");
     cr_expect(ljt_arena_is(a, LJT_ARENA_LOST));
+    cr_expect(lab_said_lines() == 0, "not where somebody may wait");
+    ljt_arena_tell_loss(a);
+    ljt_arena_tell_loss(a);
+    cr_expect(lab_said_lines() == 1);
     cr_expect(strstr(lab_said(), "(a test)") != NULL && strstr(lab_said(), "claimed") == NULL);
     a->work.claims = 1;
     a->work.claimed_bytes = 12 * KIB;
     ljt_arena_lose(a, "a test");
+    ljt_arena_tell_loss(a);
     cr_expect(strstr(lab_said(), "12 KiB stay claimed") != NULL, "said: %s", lab_said());
     call(&vm); /* and the VM goes on */
     lab_prove(vm.m);

@@ -459,6 +459,7 @@ Test(unit, does_nothing_where_the_gate_was_taken_away)
     ljt_unit_run(a, LJT_UNIT_BY_RECLAIMER);
     cr_expect(a->work.claims == 0 && ljt_arena_is(a, LJT_ARENA_LOST));
     ljt_unit_run(a, LJT_UNIT_BY_RECLAIMER);
+    ljt_arena_tell_loss(a);
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "allocator back") != NULL, "said: %s", lab_said());
 }
 
@@ -476,6 +477,7 @@ Test(unit, verifying_finds_a_broken_heap_before_it_is_touched)
     lab_catch_stderr();
     ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
     cr_expect(a->work.claims == 0 && ljt_arena_is(a, LJT_ARENA_LOST));
+    ljt_arena_tell_loss(a);
     cr_expect(strstr(lab_said(), "links are broken") != NULL, "said: %s", lab_said());
 }
 
