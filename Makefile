@@ -81,7 +81,7 @@ FUZZED       := $(wildcard tests/fuzz/*.c)
 # Of the command, what reads what others have written: it is fuzzed, and replayed by the unit tests.
 READERS      := $(addprefix tools/,arena_state.c arenas.c object.c permission.c remote.c stats_reader.c walk.c)
 # These define mmap and friends, and hook them up when loaded: not inside a test binary.
-UNIT_PRELOAD := $(filter-out preload/interpose.c preload/entry.c,$(PRELOAD))
+UNIT_PRELOAD := $(filter-out preload/interpose%.c preload/entry.c,$(PRELOAD))
 # Of the command, what is a function of its arguments.
 UNIT_TOOLS   := tools/curve.c tools/picture.c $(wildcard tools/canvas*.c)
 HOSTS        := $(wildcard tests/system/hosts/*.c)

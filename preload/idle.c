@@ -275,45 +275,52 @@ static uint64_t movements(void)
     return sum;
 }
 
-static int milliseconds_left(uint64_t deadline)
+static uint64_t left(uint64_t deadline)
 {
     uint64_t now = ljt_kernel.now();
-    return deadline <= now ? 0 : (int)((deadline - now + MS - 1) / MS);
+    return deadline <= now ? 0 : deadline - now;
 }
 
-int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg, int timeout)
+static int interrupted(void)
+{
+    errno = EINTR;
+    return -1;
+}
+
+int ljt_idle_wait(int (*wait)(void *arg, const uint64_t *ns), void *arg, uint64_t timeout, bool repeats)
 {
     if (collecting || movements() == nothing_to_do_at || ljt_control_paused() || ljt_reclaim_has_company())
-        return wait(arg, timeout);
+        return wait(arg, NULL);
     int saved = errno;
-    bool finalizes = false, later = false;
+    bool finalizes = false, later = false, ends = timeout != LJT_IDLE_FOREVER;
+    uint64_t deadline = 0;
     if (find(&later) != NULL) {
-        uint64_t deadline = ljt_kernel.now() + (uint64_t)(timeout < 0 ? 0 : timeout) * MS;
-        int nap = ljt_config.decay_ms > LJT_IDLE_LEAST ? (int)ljt_config.decay_ms : LJT_IDLE_LEAST;
+        static const uint64_t glance = 0;
+        uint64_t nap = (ljt_config.decay_ms > LJT_IDLE_LEAST ? ljt_config.decay_ms : LJT_IDLE_LEAST) * MS;
         errno = saved;
-        if (timeout >= 0 && timeout <= nap)
-            return wait(arg, timeout);
-        int n = wait(arg, nap);
+        if (timeout <= nap)
+            return wait(arg, NULL);
+        deadline = ends ? ljt_kernel.now() + timeout : 0;
+        int n = wait(arg, &nap);
         if (n != 0)
             return n;
         for (struct ljt_arena *a; !ljt_reclaim_has_company() && (a = find(&later)) != NULL;) {
             finalizes |= step(a);
             errno = saved;
-            n = wait(arg, 0);
+            n = wait(arg, &glance);
             if (n != 0)
-                return n;
-            if (timeout >= 0 && (timeout = milliseconds_left(deadline)) == 0)
+                return finalizes && (n < 0 || repeats) ? interrupted() : n;
+            if (ends && left(deadline) == 0)
                 return 0;
         }
-        if (timeout >= 0)
-            timeout = milliseconds_left(deadline);
     }
     if (!later)
         nothing_to_do_at = movements();
     errno = saved;
-    if (finalizes) {
-        errno = EINTR;
-        return -1;
-    }
-    return wait(arg, timeout);
+    if (finalizes)
+        return interrupted();
+    if (deadline == 0)
+        return wait(arg, NULL);
+    uint64_t rest = left(deadline);
+    return wait(arg, &rest);
 }

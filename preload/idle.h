@@ -2,7 +2,7 @@
  * idle: collects the garbage of a VM that allocates nothing at all (LJTRIM_IDLE_GC, off unless asked for).
  *
  * Such a VM never enters the gate, so that nobody can nudge it. What it does instead is to wait for events: in front
- * of epoll_wait, epoll_pwait and poll we stand too (interpose.c). A wait that may take long is begun as a short one;
+ * of epoll_wait, poll, select and their kin we stand too (interpose_waits.c). A wait that may take long is begun as a short one;
  * when no event has come within the decay, the thread that would sleep runs collector steps of about half a
  * millisecond through Lua's API, and asks for events after each. The first event ends it.
  *
@@ -12,12 +12,13 @@
  * own wait. Needs lua_cpcall, lua_gc, lua_gettop and lua_settop among the symbols that the LuaJIT's object exports.
  *
  * What finalizers raise is dropped, with one line. If finalizers may have run, the wait ends with EINTR, as if by a
- * signal: they may have set timers that the caller has not seen when it chose its timeout.
+ * signal: they may have set timers that the caller has not seen when it chose its timeout, or closed descriptors.
  */
 #ifndef LJT_IDLE_H
 #define LJT_IDLE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "config.h"
 #include "nudge.h"
@@ -34,17 +35,28 @@ struct ljt_idle {
 };
 
 #define LJT_IDLE_LEAST 100 /* ms; a shorter wait is never looked into */
+#define LJT_IDLE_FOREVER UINT64_MAX
 
-static inline bool ljt_idle_may_collect(int timeout_ms)
+static inline bool ljt_idle_is_on(void)
 {
-    return __builtin_expect(ljt_config.idle_gc, 0) && (timeout_ms < 0 || timeout_ms > LJT_IDLE_LEAST);
+    return __builtin_expect(ljt_config.idle_gc, 0);
+}
+
+/* A timeout in ns, or LJT_IDLE_FOREVER. */
+static inline bool ljt_idle_may_collect(uint64_t timeout)
+{
+    return ljt_idle_is_on() && timeout > LJT_IDLE_LEAST * UINT64_C(1000000);
 }
 
 /*
- * wait(arg, timeout), perhaps in pieces: the same result and errno, and no more than the time, but for EINTR as said
- * above. `wait` may be called several times; what it is given must not be changed by a call that returns 0.
+ * wait(arg, NULL), or wait(arg, &ns) several times: the same result and errno, and no more than the time, but for
+ * EINTR as said above. wait(arg, NULL) waits as the program has asked for, for `timeout`; wait(arg, &ns) waits for that
+ * long. What it is given must not be changed by a call that returns 0.
+ *
+ * repeats: an event that the program was not told of comes again, as with poll, not with epoll. Then finalizers that
+ * may have closed a descriptor that is waited for are answered by EINTR, too.
  */
-int ljt_idle_wait(int (*wait)(const void *arg, int timeout_ms), const void *arg, int timeout_ms);
+int ljt_idle_wait(int (*wait)(void *arg, const uint64_t *ns), void *arg, uint64_t timeout, bool repeats);
 
 /* On the mutator's thread, inside the gate: makes sure that Lua on the stack is seen. Costs little, until it was. */
 void ljt_idle_witness(struct ljt_arena *a);

@@ -2,21 +2,19 @@
  * interpose: the functions of the C library that we stand in front of.
  *
  * mmap, mmap64, munmap, mremap tell the arenas what LuaJIT maps; sigaction and signal keep our handler and the
- * host's apart; _Fork and syscall let no process be copied in the middle of a unit; epoll_wait, epoll_pwait and poll
- * are where an idle program may collect garbage. Each has the contract and errno of the original, from the process's
- * first instruction: until the constructor has found the next definitions, memory calls go straight to the kernel.
+ * host's apart; _Fork and syscall let no process be copied in the middle of a unit; what waits for events is in
+ * interpose_waits.c. Each has the contract and errno of the original, from the process's first instruction: until the
+ * constructor has found the next definitions, memory calls go straight to the kernel.
  *
  * And one of Lua's, lua_newstate: for LJTRIM_MODE=patched, and found by who calls it (birth.h).
  */
 #include <errno.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -24,7 +22,6 @@
 #include "arena.h"
 #include "birth.h"
 #include "config.h"
-#include "idle.h"
 #include "kernel.h"
 #include "next.h"
 #include "reclaim.h"
@@ -209,69 +206,6 @@ EXPORT sighandler_t signal(int signo, sighandler_t handler)
     sigemptyset(&act.sa_mask);
     sigaddset(&act.sa_mask, signo);
     return action(signo, &act, &old) == 0 ? old.sa_handler : SIG_ERR;
-}
-
-/* ---- Waiting for events ---- */
-
-/*
- * Passed on, so that each is the cancellation point that it was; only with LJTRIM_IDLE_GC a long wait is taken apart
- * (idle.h). Before the constructor has run, and where no next one is to be found, the system call alone.
- */
-struct epoll_call {
-    int epfd;
-    struct epoll_event *events;
-    int max;
-    const sigset_t *mask;
-    bool masked;
-};
-
-static int call_epoll(const void *arg, int timeout)
-{
-    const struct epoll_call *c = arg;
-    if (!c->masked && ljt_next.epoll_wait != NULL)
-        return ljt_next.epoll_wait(c->epfd, c->events, c->max, timeout);
-    if (c->masked && ljt_next.epoll_pwait != NULL)
-        return ljt_next.epoll_pwait(c->epfd, c->events, c->max, timeout, c->mask);
-    return (int)ljt_kernel_call(SYS_epoll_pwait, c->epfd, (long)c->events, c->max, timeout, (long)c->mask,
-                                NSIG / 8);
-}
-
-static inline int wait_epoll(const struct epoll_call *call, int timeout)
-{
-    return ljt_idle_may_collect(timeout) ? ljt_idle_wait(call_epoll, call, timeout)
-                                         : call_epoll(call, timeout);
-}
-
-EXPORT int epoll_wait(int epfd, struct epoll_event *events, int max, int timeout)
-{
-    return wait_epoll(&(struct epoll_call){epfd, events, max, NULL, false}, timeout);
-}
-
-EXPORT int epoll_pwait(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask)
-{
-    return wait_epoll(&(struct epoll_call){epfd, events, max, mask, true}, timeout);
-}
-
-struct poll_call {
-    struct pollfd *fds;
-    nfds_t n;
-};
-
-static int call_poll(const void *arg, int timeout)
-{
-    const struct poll_call *c = arg;
-    if (ljt_next.poll != NULL)
-        return ljt_next.poll(c->fds, c->n, timeout);
-    struct timespec ts = {timeout / 1000, timeout % 1000 * 1000000};
-    return (int)ljt_kernel_call(SYS_ppoll, (long)c->fds, (long)c->n, timeout < 0 ? 0 : (long)&ts, 0, NSIG / 8,
-                                0);
-}
-
-EXPORT int poll(struct pollfd *fds, nfds_t n, int timeout)
-{
-    struct poll_call call = {fds, n};
-    return ljt_idle_may_collect(timeout) ? ljt_idle_wait(call_poll, &call, timeout)
-                                         : call_poll(&call, timeout);
 }
 
 /* ---- Lua ---- */

@@ -27,5 +27,9 @@ void ljt_next_init(void)
     ljt_next.fork_raw = ljt_next_find("_Fork");
     ljt_next.epoll_wait = ljt_next_find("epoll_wait");
     ljt_next.epoll_pwait = ljt_next_find("epoll_pwait");
+    ljt_next.epoll_pwait2 = ljt_next_find("epoll_pwait2");
     ljt_next.poll = ljt_next_find("poll");
+    ljt_next.ppoll = ljt_next_find("ppoll");
+    ljt_next.select = ljt_next_find("select");
+    ljt_next.pselect = ljt_next_find("pselect");
 }

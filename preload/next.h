@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/types.h>
 
 struct ljt_next {
@@ -21,7 +22,13 @@ struct ljt_next {
     pid_t (*fork_raw)(void); /* _Fork, glibc 2.34 */
     int (*epoll_wait)(int epfd, struct epoll_event *events, int max, int timeout);
     int (*epoll_pwait)(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask);
+    int (*epoll_pwait2)(int epfd, struct epoll_event *events, int max, const struct timespec *timeout,
+                        const sigset_t *mask); /* glibc 2.35 */
     int (*poll)(struct pollfd *fds, nfds_t n, int timeout);
+    int (*ppoll)(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask);
+    int (*select)(int n, fd_set *readable, fd_set *writable, fd_set *exceptional, struct timeval *timeout);
+    int (*pselect)(int n, fd_set *readable, fd_set *writable, fd_set *exceptional,
+                   const struct timespec *timeout, const sigset_t *mask);
 };
 
 extern struct ljt_next ljt_next;

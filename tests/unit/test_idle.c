@@ -63,34 +63,58 @@ static uint64_t steps(void)
     return atomic_load(&arena->stats.idle_steps);
 }
 
+static int closed;
+
+static int close_a_descriptor(lua_State *L)
+{
+    (void)L;
+    closed++;
+    return 0;
+}
+
 /* ---- A wait that is told what to say, and notes what it was asked ---- */
 
 static struct {
     unsigned calls, naps, glances;
     int event_at; /* the call that has an event; 0: none */
     int error;
-    int last;
+    int event_after_close, error_after_close;
+    int asked, last; /* ms; what the program has asked for, what the last call was told */
 } wait;
 
-static int fake_wait(const void *arg, int timeout)
+static int fake_wait(void *arg, const uint64_t *ns)
 {
+    int timeout = ns == NULL ? wait.asked : (int)((*ns + 999999) / 1000000);
     cr_assert(arg == &wait && errno == 42, "errno is the caller's");
     wait.calls++;
     wait.naps += timeout == (int)ljt_config.decay_ms;
     wait.glances += timeout == 0;
     wait.last = timeout;
-    if (wait.error != 0) {
-        errno = wait.error;
+    if (wait.error != 0 || (closed && wait.error_after_close != 0)) {
+        errno = wait.error != 0 ? wait.error : wait.error_after_close;
         return -1;
     }
+    if (closed && wait.event_after_close)
+        return 7;
     return (int)wait.calls == wait.event_at ? 7 : 0;
+}
+
+static uint64_t ns_of(int timeout)
+{
+    return timeout < 0 ? LJT_IDLE_FOREVER : (uint64_t)timeout * 1000000;
+}
+
+static int wait_as(int timeout, bool repeats)
+{
+    wait.calls = wait.naps = wait.glances = 0;
+    wait.asked = timeout;
+    errno = 42;
+    return ljt_idle_wait(fake_wait, &wait, ns_of(timeout), repeats);
 }
 
 static int wait_for(int timeout)
 {
-    wait.calls = wait.naps = wait.glances = 0;
-    errno = 42;
-    return ljt_idle_wait(fake_wait, &wait, timeout);
+    return wait_as(timeout, false);
 }
 
 Test(idle, a_vm_that_only_waits_is_collected)
@@ -129,12 +153,12 @@ Test(idle, errors_are_the_callers)
 Test(idle, a_short_wait_is_left_alone)
 {
     open_vm();
-    cr_expect(!ljt_idle_may_collect(0) && !ljt_idle_may_collect(100) && ljt_idle_may_collect(101) &&
-              ljt_idle_may_collect(-1));
+    cr_expect(!ljt_idle_may_collect(0) && !ljt_idle_may_collect(ns_of(100)) &&
+              ljt_idle_may_collect(ns_of(101)) && ljt_idle_may_collect(LJT_IDLE_FOREVER));
     wait_for((int)ljt_config.decay_ms);
     cr_expect(wait.calls == 1 && steps() == 0);
     ljt_config.idle_gc = 0;
-    cr_expect(!ljt_idle_may_collect(-1));
+    cr_expect(!ljt_idle_may_collect(LJT_IDLE_FOREVER));
 }
 
 Test(idle, the_time_is_kept)
@@ -241,7 +265,8 @@ static int fail_or_wait(lua_State *L)
     if (finalized++ % 2 == 0)
         return luaL_error(L, "in a finalizer");
     uint64_t before = steps();
-    cr_expect(ljt_idle_wait(fake_wait, &wait, -1) == 0 && steps() == before, "not within a step");
+    cr_expect(ljt_idle_wait(fake_wait, &wait, LJT_IDLE_FOREVER, false) == 0 && steps() == before,
+              "not within a step");
     return 0;
 }
 
@@ -262,11 +287,41 @@ Test(idle, finalizers_end_the_wait_by_eintr_and_may_fail)
     errno = 42;
     while (finalized < 10 && rounds++ < 50) {
         errno = 42;
-        n = ljt_idle_wait(fake_wait, &wait, -1);
+        n = ljt_idle_wait(fake_wait, &wait, LJT_IDLE_FOREVER, false);
     }
     cr_expect(n == -1 && errno == EINTR);
     cr_expect(finalized == 10 && lua_gettop(vm.L) == 1, "%u, %d", finalized, lua_gettop(vm.L));
     cr_expect(lab_said_lines() == 1, "%s", lab_said());
+}
+
+/* A finalizer may have closed what is waited for: that is no error of the program's, and with poll no event. */
+Test(idle, what_is_found_after_finalizers_is_an_interruption_where_it_will_be_found_again)
+{
+    static const struct {
+        int error, event;
+        bool repeats;
+        int result, says;
+    } cases[] = {{EBADF, 0, false, -1, EINTR},
+                 {EBADF, 0, true, -1, EINTR},
+                 {0, 1, true, -1, EINTR},
+                 {0, 1, false, 7, 42}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        open_vm();
+        lua_newuserdata(vm.L, 8);
+        lua_newtable(vm.L);
+        lua_pushcfunction(vm.L, close_a_descriptor);
+        lua_setfield(vm.L, -2, "__gc");
+        lua_setmetatable(vm.L, -2);
+        lua_settop(vm.L, 0);
+        memset(&wait, 0, sizeof(wait));
+        closed = 0;
+        wait.error_after_close = cases[i].error;
+        wait.event_after_close = cases[i].event;
+        int n = wait_as(-1, cases[i].repeats);
+        cr_expect(closed == 1 && n == cases[i].result && errno == cases[i].says, "%zu: %d %d %d", i, closed,
+                  n, errno);
+        lua_close(vm.L);
+    }
 }
 
 static void *seen = &finalized;

@@ -16,13 +16,16 @@ variables=()
 collected() { expect_at_most "$after" 5000 "KB in use after"; }
 left_alone() { expect_at_least "$after" 55000 "KB in use after"; }
 
+# Every function of the C library that waits for events.
+WAITS=(epoll_wait epoll_pwait epoll_pwait2 poll ppoll select pselect)
+
 test_a_loop_collects_while_it_waits() {
 	need_library
-	local mode
-	for mode in loop pwait poll; do
-		idle_loop $mode
+	local function
+	for function in "${WAITS[@]}"; do
+		idle_loop loop '' "$function"
 		collected
-		expect_equal "$result $errno $interrupted" "1 0 0" "what the wait said"
+		expect_equal "$result $errno $interrupted" "1 0 0" "what $function said"
 		expect_at_least "$took" 2999 "ms waited"
 		expect_at_most "$took" 3500 "ms waited"
 	done
@@ -30,18 +33,34 @@ test_a_loop_collects_while_it_waits() {
 
 test_a_timeout_is_kept() {
 	need_library
-	idle_loop timeout
-	collected
-	expect_equal "$result $errno $interrupted" "0 0 0" "what the wait said"
-	expect_at_least "$took" 2099 "ms waited"
-	expect_at_most "$took" 2600 "ms waited"
+	local function
+	for function in epoll_wait epoll_pwait2 ppoll select; do
+		idle_loop timeout '' "$function"
+		collected
+		expect_equal "$result $errno $interrupted" "0 0 0" "what $function said"
+		expect_at_least "$took" 2099 "ms waited"
+		expect_at_most "$took" 2600 "ms waited"
+	done
 }
 
 test_an_event_ends_it() {
 	need_library
-	idle_loop early
-	expect_equal "$result $errno $interrupted" "1 0 0" "what the wait said"
-	expect_at_most "$took" 500 "ms waited for an event that came after 300"
+	local function
+	for function in epoll_wait poll select; do
+		idle_loop early '' "$function"
+		expect_equal "$result $errno $interrupted" "1 0 0" "what $function said"
+		expect_at_most "$took" 500 "ms waited for an event that came after 300"
+	done
+}
+
+test_waits_keep_their_contract() {
+	need_library
+	local on
+	"$(host waits)" >plain
+	for on in 0 1; do
+		with_library LJTRIM_IDLE_GC=$on "$(host waits)" >loaded
+		diff plain loaded || fail "waits differ with LJTRIM_IDLE_GC=$on"
+	done
 }
 
 test_finalizers_interrupt_the_wait_and_may_fail() {
