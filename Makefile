@@ -302,8 +302,10 @@ check-format:  ## say which C files are not formatted
 check-lua:  ## do the Lua files parse?
 	$(Q)for f in $(LUA_FILES); do luajit -bl $$f >/dev/null || exit 1; done
 
+# A process a file: where one breaks down, or takes too long, the others go on.
 tidy:  ## static analysis of preload/, symtab/ and tools/ (clang-tidy-14)
-	$(Q)$(CLANG_TIDY) --quiet $(PRELOAD) $(SYMTAB) $(TOOLS) -- $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
+	$(Q)printf '%s\n' $(PRELOAD) $(SYMTAB) $(TOOLS) | xargs -P2 -I{} timeout 900 $(CLANG_TIDY) --quiet {} -- \
+	    $(filter-out -M%,$(BASE_CPPFLAGS)) -std=gnu11 -Wall -Wextra
 
 # cppcheck: see .cppcheck for what is suppressed. gcc -fanalyzer's leak is off: it takes a block for lost once only a pointer
 # to a member of it is left (canvas_png.c, canvas_svg.c).
