@@ -7,7 +7,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <lauxlib.h>
 #include <lualib.h>
 #include <pthread.h>
@@ -527,39 +526,6 @@ Test(reclaim, a_host_that_sets_allocf_back_is_left_alone)
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "allocator back") != NULL, "said: %s", lab_said());
     run(&vm, fill);
     run(&vm, "check()");
-}
-
-/* A hold that lasts as long as a log is full would keep the VM, and every fork, waiting. */
-Test(reclaim, a_loss_is_told_with_nothing_held)
-{
-    struct lab_vm vm = peak(PIECES);
-    struct ljt_arena *a = lab_arena_of(vm.m);
-    int full[2], own = dup(STDERR_FILENO);
-    static char text[4096];
-    cr_assert(own >= 0 && pipe2(full, O_CLOEXEC | O_NONBLOCK) == 0);
-    while (write(full[1], text, sizeof(text)) > 0)
-        ;
-    fcntl(full[1], F_SETFL, 0); /* whoever writes now waits */
-    cr_assert(dup2(full[1], STDERR_FILENO) == STDERR_FILENO);
-    run(&vm, drop);
-    tell_of_mappings();
-    lua_setallocf(vm.L, vm.allocf, vm.m);
-    for (int i = 0; i < 3000 && !ljt_arena_is(a, LJT_ARENA_LOST); i++)
-        pause_ms(10);
-    bool lost = ljt_arena_is(a, LJT_ARENA_LOST), held = true;
-    for (int i = 0; i < 500 && held; i++) {
-        pause_ms(10);
-        held = (atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_HOLD) != 0;
-    }
-    bool told = false;
-    for (int i = 0; i < 3000 && !told; i++) {
-        ssize_t n = read(full[0], text, sizeof(text) - 1);
-        told = n > 0 && memmem(text, (size_t)n, "allocator back", 14) != NULL;
-        if (n <= 0)
-            pause_ms(10);
-    }
-    dup2(own, STDERR_FILENO);
-    cr_expect(lost && !held && told, "%d %d %d", lost, held, told);
 }
 
 static struct lab_vm wrapped;
