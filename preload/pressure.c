@@ -6,6 +6,9 @@
 #include "cgroup.h"
 #include "config.h"
 
+/* To ask costs about 0.1 ms, once a second: a smaller budget is not spent on it. */
+#define ASKING_CPU_PCT 0.1
+
 static struct {
     struct ljt_cgroup_place place;
     bool known;     /* the place has been looked for */
@@ -33,6 +36,11 @@ enum ljt_pressure_level ljt_pressure_judge(enum ljt_pressure_level before, uint6
 enum ljt_pressure_level ljt_pressure_level(void)
 {
     return (enum ljt_pressure_level)atomic_load_explicit(&pressure.level, memory_order_relaxed);
+}
+
+bool ljt_pressure_is_worth_a_wake(void)
+{
+    return ljt_config.pressure != LJT_PRESSURE_OFF && ljt_config.max_cpu_pct >= ASKING_CPU_PCT;
 }
 
 enum ljt_pressure_level ljt_pressure_check(uint64_t now)

@@ -36,6 +36,9 @@ enum ljt_pressure_level {
 /* Asks if it is time to. Returns the level. */
 enum ljt_pressure_level ljt_pressure_check(uint64_t now);
 
+/* Whether to wake up for a check when nothing else is due. */
+bool ljt_pressure_is_worth_a_wake(void);
+
 /* What the last check has found. */
 enum ljt_pressure_level ljt_pressure_level(void);
 

@@ -18,8 +18,6 @@
 #include "stats.h"
 #include "thread.h"
 
-/* To ask for pressure costs about 0.1 ms: a smaller budget is not spent on it while it is empty. */
-#define PRESSURE_CPU_PCT 0.1
 
 /* ---- The thread's state ---- */
 
@@ -192,7 +190,7 @@ static void *reclaimer(void *unused)
         dump_if_asked();
         if (pause == 0)
             pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
-        else if (pause > LJT_PRESSURE_INTERVAL && ljt_config.max_cpu_pct >= PRESSURE_CPU_PCT)
+        else if (pause > LJT_PRESSURE_INTERVAL && ljt_pressure_is_worth_a_wake())
             pause = LJT_PRESSURE_INTERVAL; /* pressure would fill the budget sooner */
         pause = ljt_stats_keep(now, pause);
         if (pause != 0)

@@ -265,15 +265,20 @@ static uint64_t next_round(const struct ljt_arena *a)
     return a->pace.looked == 0 ? 0 : a->pace.looked + (decay > interval ? decay : interval);
 }
 
-/* When the arena next wants its turn: for a round, or to see whether the VM has grown quiet. */
+/*
+ * When the arena next wants its turn: for a round, to see whether the VM has grown quiet, or whether memory has become
+ * short while pages wait for their age.
+ */
 static uint64_t next_turn(const struct ljt_arena *a, uint64_t now)
 {
-    uint64_t round = next_round(a), pulse = now + ljt_policy_pulse(ljt_config.decay_ms * MS);
+    uint64_t turn = next_round(a), pulse = UINT64_MAX;
     if (ljt_pressure_level() != LJT_PRESSURE_NONE)
         pulse = now + LJT_PRESSURE_INTERVAL_NEAR;
-    else if (a->pace.policy.quiet)
-        return round;
-    return round < pulse ? round : pulse;
+    else if (!a->pace.policy.quiet)
+        pulse = now + ljt_policy_pulse(ljt_config.decay_ms * MS);
+    else if (ljt_pressure_is_worth_a_wake())
+        pulse = now + LJT_PRESSURE_INTERVAL;
+    return turn < pulse ? turn : pulse;
 }
 
 /* One step of an arena's round. False when there is nothing to do before next_turn, or ever (settled). */

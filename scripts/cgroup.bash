@@ -4,7 +4,7 @@
 #
 #   cgroup_begin memory|cpu       0 if groups can be made; else the reason is in $cgroup_why
 #   cgroup_make NAME              makes a group, sets $cgroup to its directory
-#   cgroup_set GROUP FILE VALUE   FILE is one of limit, quota (us of 100,000)
+#   cgroup_set GROUP FILE VALUE   FILE is one of limit, high (version 2), quota (us of 100,000)
 #   cgroup_get GROUP FILE         FILE is one of usage, kills
 #   cgroup_end                    removes the groups; their processes have to be gone
 
@@ -85,6 +85,7 @@ cgroup_set() {
 		echo "$3" >"$1/memory.max"
 		[ ! -e "$1/memory.swap.max" ] || echo 0 >"$1/memory.swap.max"
 		;;
+	high2) echo "$3" >"$1/memory.high" ;;
 	quota1) echo "$3" >"$1/cpu.cfs_quota_us" ;;
 	quota2) echo "$3 100000" >"$1/cpu.max" ;;
 	esac

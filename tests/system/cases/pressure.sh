@@ -1,0 +1,124 @@
+# Memory pressure as the kernel itself tells of it, and pages that stay away in the kernel's own accounts. Limits work with control
+# groups of version 1 and 2, whichever the machine has; what is set for all of a machine, only in one that is ours
+# ($LJT_OWN_KERNEL: make check-kernel).
+
+. "$TEST_SYSTEM/../../scripts/cgroup.bash"
+
+own_kernel() { [ -n "${LJT_OWN_KERNEL-}" ] || skip "only on a kernel of its own: make check-kernel"; }
+
+# Lets pages grow old for ten minutes: what goes back before that goes for pressure.
+LAZY=(LJTRIM_DECAY_MS=600000)
+
+groups() {
+	need_library
+	cgroup_begin memory || skip "no control groups: $cgroup_why"
+	trap 'on_exit; cgroup_end' EXIT
+	cgroup_make pressure || skip "no control group: $cgroup_why"
+}
+
+# start_in GROUP [VARIABLE=VALUE ...] LOAD: a host in the group, at its peak, with its garbage collected
+start_in() {
+	start "${@:2:$#-2}" sh -c 'echo $$ >"$1/cgroup.procs" && shift && exec "$@"' sh "$1" \
+		"$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 "${@: -1}" "$TEST_DIR/finish"
+	wait_for_line 120 trough
+}
+
+end() {
+	touch finish
+	finish
+	grep -q '^verified' out || fail "survivors were not verified"
+}
+
+used_kb() { echo $(($(cgroup_get "$1" usage) / 1024)); }
+uses_less_than() { [ "$(used_kb "$1")" -lt "$2" ]; }
+
+# nears BOUND: a bound of that kind comes near, and what is free goes back before it is old.
+nears() {
+	local before
+	groups
+	[ "$1" = limit ] || [ $cgroup_version = 2 ] || skip "control groups of version $cgroup_version have no memory.$1"
+	start_in "$cgroup" "${LAZY[@]}" light
+	expect_at_least "$(rss_kb "$pid")" 50000 "KiB before there is pressure"
+	before=$(used_kb "$cgroup")
+	cgroup_set "$cgroup" "$1" $(((before + before / 20) * 1024))
+	wait_until 60 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB with $before KiB of $((before + before / 20)) used"
+	wait_until 60 uses_less_than "$cgroup" $((before / 2)) || fail "the group is charged $(used_kb "$cgroup") KiB of $before"
+	expect_equal "$(cgroup_get "$cgroup" kills)" 0 kills
+	echo "version $cgroup_version: charged $before KiB, then $(used_kb "$cgroup")"
+	end
+}
+
+test_limit_that_comes_near_is_seen() { nears limit; }
+test_throttle_that_comes_near_is_seen() { nears high; }
+
+# A group's limit is its children's, too.
+test_limit_of_a_group_above_is_seen() {
+	local before above
+	groups
+	above=$cgroup
+	[ $cgroup_version = 1 ] || echo +memory >"$above/cgroup.subtree_control"
+	mkdir "$above/below"
+	cgroup_made=("$above/below" "$above")
+	start_in "$above/below" "${LAZY[@]}" light
+	expect_at_least "$(rss_kb "$pid")" 50000 "KiB before there is pressure"
+	before=$(used_kb "$above")
+	cgroup_set "$above" limit $(((before + before / 20) * 1024))
+	wait_until 60 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB with $before KiB of $((before + before / 20)) used above"
+	end
+}
+
+# Where nothing has a limit the machine's stalls count: another group is throttled by what it allocates.
+test_stalls_of_the_machine_are_seen() {
+	own_kernel
+	groups
+	start_in "$cgroup" "${LAZY[@]}" light
+	expect_at_least "$(rss_kb "$pid")" 50000 "KiB before there is pressure"
+	cgroup_make throttled
+	cgroup_set "$cgroup" high $((16 << 20))
+	cgroup_set "$cgroup" limit $((256 << 20))
+	sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2" -e "local t = {} for i = 1, 1e9 do t[i] = (\"x\"):rep(1000) .. i end"' \
+		sh "$cgroup" "$LUAJIT" >/dev/null 2>&1 &
+	started+=($!)
+	wait_until 120 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB with $(head -n 1 /proc/pressure/memory)"
+	echo "$(head -n 1 /proc/pressure/memory)"
+	end
+}
+
+### Huge pages, always on, and a khugepaged that looks all the time: what it may fill it fills soon
+
+THP=/sys/kernel/mm/transparent_hugepage
+hurry() {
+	own_kernel
+	echo always >$THP/enabled
+	echo 1 >$THP/khugepaged/scan_sleep_millisecs
+	echo 1 >$THP/khugepaged/alloc_sleep_millisecs
+	echo 100000 >$THP/khugepaged/pages_to_scan
+}
+pss_kb() { awk '/^Pss:/ { print $2 }' "/proc/$1/smaps_rollup"; }
+has_scanned() { [ "$(cat $THP/khugepaged/full_scans)" -ge "$1" ]; }
+rss_above() { ! rss_below "$1" "$2"; }
+
+test_pages_stay_away_where_huge_pages_are_always_on() {
+	local low
+	groups
+	hurry
+	start_in "$cgroup" idle
+	wait_until 120 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB in the trough"
+	wait_until 120 has_scanned $(($(cat $THP/khugepaged/full_scans) + 20)) || skip "khugepaged does not look"
+	echo "after 20 looks of khugepaged: RSS $(rss_kb "$pid") KiB, PSS $(pss_kb "$pid"), charged $(used_kb "$cgroup")"
+	expect_at_most "$(rss_kb "$pid")" 20000 "KiB after 20 looks of khugepaged"
+	expect_at_most "$(pss_kb "$pid")" 20000 "KiB of PSS after 20 looks of khugepaged"
+	expect_at_most "$(used_kb "$cgroup")" 25000 "KiB charged after 20 looks of khugepaged"
+	end
+}
+
+# The contrast: this is what would happen.
+test_pages_come_back_where_huge_pages_are_let() {
+	groups
+	hurry
+	start_in "$cgroup" LJTRIM_THP=keep idle
+	wait_until 120 rss_below "$pid" 20000 || echo "never below 20000 KiB"
+	wait_until 120 rss_above "$pid" 40000 || fail "$(rss_kb "$pid") KiB after $(cat $THP/khugepaged/full_scans) looks of khugepaged"
+	echo "RSS $(rss_kb "$pid") KiB, charged $(used_kb "$cgroup")"
+	end
+}
