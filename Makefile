@@ -278,6 +278,10 @@ check-hosts: all hosts  ## nginx, neovim, DNS servers and other programs with Lu
 check-arm64:  ## cross-build for arm64; unit tests and a LuaJIT under qemu's user mode
 	$(Q)BUILD='$(abspath $(BUILD))' scripts/check-arm64 $(ARGS)
 
+.PHONY: check-kernel
+check-kernel: all hosts  ## memory pressure and huge pages on a Linux kernel of its own (cgroup v2), booted by qemu (ARGS='pressure/ thp/')
+	$(Q)BUILD='$(abspath $(BUILD))' scripts/check-kernel $(ARGS)
+
 bench: all hosts  ## measure against the plain process and against peers
 	$(call need_program,bench/run)
 	$(Q)bench/run $(ARGS)
@@ -355,4 +359,4 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*##* \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 	@sed -n '3,/^$$/s/^# //p' $(firstword $(MAKEFILE_LIST))
 
--include $(shell find $(BUILD) -mindepth 1 \( -name check-hosts -o -name arm64 -o -name tree \) -prune -o -name "*.d" -type f -print 2>/dev/null)
+-include $(shell find $(BUILD) -mindepth 1 \( -name check-hosts -o -name arm64 -o -name kernel -o -name tree \) -prune -o -name "*.d" -type f -print 2>/dev/null)
