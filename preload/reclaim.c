@@ -17,6 +17,7 @@
 #include "spending.h"
 #include "stats.h"
 #include "thread.h"
+
 /* ---- The thread's state ---- */
 
 static _Atomic uint32_t bell;         /* rung by adding 1 */
