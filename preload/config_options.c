@@ -173,9 +173,9 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "auto",
         .allowed = "auto or keep",
         .unit = "",
-        .help = "auto: where transparent huge pages are always on, keep them out of Lua heaps, since they "
-                "fill what "
-                "was returned. keep: leave them alone.",
+        .help =
+            "auto: where transparent huge pages are always on, keep them out of Lua heaps, since they fill "
+            "what was returned, and split those of which a part is returned. keep: leave them alone.",
     },
     {
         .name = "LJTRIM_GC_NUDGE",

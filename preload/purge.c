@@ -11,6 +11,7 @@
 #include "delay.h"
 #include "kernel.h"
 #include "log.h"
+#include "thp.h"
 
 /* A batch, done under the life lock in one go: 64 runs or 2 MiB take about 0.2 ms. */
 #define BATCH_RUNS 64
@@ -77,6 +78,8 @@ static void purge_batch(struct ljt_arena *a, struct batch *b)
     ljt_dawdle();
     ljt_lock_release(life);
     ljt_dawdle();
+    if (armed)
+        ljt_thp_split(a, b->run, b->runs);
     for (unsigned i = 0; armed && i < b->runs; i++) {
         uintptr_t lo = (uintptr_t)b->run[i].iov_base, hi = lo + b->run[i].iov_len;
         size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);

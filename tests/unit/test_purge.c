@@ -10,6 +10,11 @@
 #include <sys/uio.h>
 
 #include "purge.h"
+#include "thp.h"
+
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#endif
 
 TestSuite(purge, .init = lab_init, .timeout = 60);
 
@@ -223,4 +228,78 @@ Test(purge, poisoned_batches_keep_their_pages_now_and_then)
         lab_prove(m);
     }
     cr_expect(kept == 3 && zeroed == 3, "%u, %u", kept, zeroed);
+}
+
+/* ---- Huge pages that were there before a part of them was purged ---- */
+
+enum { HUGE_PAGES = 512, HUGE_BLOCKS = PAGES / HUGE_PAGES };
+
+static unsigned splits[HUGE_BLOCKS];
+static bool refuses_splits;
+static ljt_lock *life;
+
+static ssize_t huge_pages_always(const char *path, char *buf, size_t size)
+{
+    const char *text = strstr(path, "hpage_pmd_size") != NULL ? "2097152\n" : "[always] madvise never\n";
+    cr_assert(strlen(text) <= size);
+    memcpy(buf, text, strlen(text));
+    return (ssize_t)strlen(text);
+}
+
+static int splitting_madvise(void *addr, size_t len, int advice)
+{
+    if (advice != MADV_COLD)
+        return recording_madvise(addr, len, advice);
+    uintptr_t lo = (uintptr_t)addr;
+    cr_assert(lo >= BASE && lo + len <= BASE + PAGES * PAGE && len <= HUGE_PAGES * PAGE);
+    cr_assert(atomic_load(life) != 0, "the VM could unmap it meanwhile");
+    splits[(lo - BASE) / PAGE / HUGE_PAGES]++;
+    errno = EINVAL;
+    return refuses_splits ? -1 : 0;
+}
+
+/* All of the pages from 100 on belong to one segment; huge pages are always on. */
+static struct ljt_arena *claimed_of_huge_pages(unsigned from, unsigned to)
+{
+    struct ljt_arena *a = claimed(from, to, 10);
+    ljt_kernel.madvise = splitting_madvise;
+    ljt_kernel.read_file = huge_pages_always;
+    ljt_thp_init();
+    a->work.segment[0].base = BASE + 100 * PAGE;
+    a->work.segment[0].size = (PAGES - 100) * PAGE;
+    a->work.segments = 1;
+    life = &ljt_wiped.word[a->slot].life;
+    return a;
+}
+
+Test(purge, huge_pages_are_split_where_a_part_has_gone_and_only_once)
+{
+    struct ljt_arena *a =
+        claimed_of_huge_pages(300, 2000); /* parts of 0 and 3, all of 1 and 2 in pieces of 100 */
+    ljt_purge_claims(a);
+    for (unsigned i = 300; i < 2000; i++)
+        cr_assert(given_back[i] == 1);
+    cr_expect(splits[0] == 1 && splits[3] == 1, "%u, %u", splits[0], splits[3]);
+    cr_expect(splits[1] <= 1 && splits[2] <= 1, "%u, %u", splits[1], splits[2]);
+    for (unsigned i = 4; i < HUGE_BLOCKS; i++)
+        cr_expect(splits[i] == 0, "block %u: nothing was purged there", i);
+    memset(splits, 0, sizeof(splits));
+    ljt_shadow_set(&a->shadow, LJT_SHADOW_RESIDENT, BASE + 1500 * PAGE, BASE + 1600 * PAGE);
+    ljt_purge_claims(a);
+    cr_expect(given_back[1550] == 2);
+    for (unsigned i = 0; i < HUGE_BLOCKS; i++)
+        cr_expect(splits[i] == 0, "block %u is split already", i);
+}
+
+Test(purge, a_kernel_that_splits_no_huge_pages_is_not_asked_again)
+{
+    refuses_splits = true;
+    struct ljt_arena *a = claimed_of_huge_pages(300, 6000);
+    ljt_purge_claims(a);
+    unsigned asked = 0;
+    for (unsigned i = 0; i < HUGE_BLOCKS; i++)
+        asked += splits[i];
+    cr_expect(asked == 1, "%u", asked);
+    for (unsigned i = 300; i < 6000; i++)
+        cr_assert(given_back[i] == 1);
 }

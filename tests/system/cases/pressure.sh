@@ -115,5 +115,6 @@ test_pages_stay_away_where_huge_pages_are_always_on() {
 	echo "after 20 looks of khugepaged: RSS $(rss_kb "$pid") KiB, PSS $(pss_kb "$pid"), charged $(used_kb "$cgroup")"
 	expect_at_most "$(rss_kb "$pid")" 20000 "KiB after 20 looks of khugepaged"
 	expect_at_most "$(pss_kb "$pid")" 20000 "KiB of PSS after 20 looks of khugepaged"
+	fits "$cgroup" 30000
 	end
 }

@@ -1,6 +1,10 @@
-# Transparent huge pages: where they are always on, Lua heaps are kept out of them, by whole segments.
+# Transparent huge pages: where they are always on, Lua heaps are kept out of them, by whole segments; and those that were
+# there before do not stay charged when a part of them is purged.
 
-# start_under WORD [VARIABLE=VALUE ...] COMMAND ...: as start, where the kernel seems to have set huge pages to WORD
+. "$TEST_SYSTEM/../../scripts/cgroup.bash"
+
+# start_under WORD [VARIABLE=VALUE ...] COUNT: alternate.lua, where the kernel seems to have set huge pages to WORD; in $cgroup,
+# if there is one
 start_under() {
 	local word=$1
 	shift
@@ -10,7 +14,8 @@ start_under() {
 	echo "$word" >enabled
 	unshare --mount mount --bind enabled /sys/kernel/mm/transparent_hugepage/enabled || skip "no mount namespaces here"
 	start "${@:1:$#-1}" unshare --mount sh -c \
-		'mount --bind "$1" /sys/kernel/mm/transparent_hugepage/enabled && shift && exec "$@"' sh "$PWD/enabled" \
+		'mount --bind "$1" /sys/kernel/mm/transparent_hugepage/enabled && { [ -z "$2" ] || echo $$ >"$2/cgroup.procs"; } &&
+		shift 2 && exec "$@"' sh "$PWD/enabled" "${cgroup-}" \
 		"$LUAJIT" "$TEST_SYSTEM/lua/alternate.lua" "${@: -1}" "$TEST_DIR/go" "$TEST_DIR/finish"
 }
 
@@ -42,6 +47,41 @@ test_mappings_do_not_grow_by_100000_runs() {
 	expect_at_least "$(kept_out_kb)" 20000 "KiB in mappings without huge pages"
 	expect_at_most "$more" 16 "mappings more than before the purge"
 	end 100000
+}
+
+# charge_of_huge_pages [VARIABLE=VALUE]: $charged and $left, what the group is charged in the peak, and at last in the trough
+charge_of_huge_pages() {
+	local peak more status=0
+	need_library
+	cgroup_begin memory || skip "no control groups: $cgroup_why"
+	trap 'on_exit; cgroup_end' EXIT
+	cgroup_make thp || skip "no control group: $cgroup_why"
+	start_under '[always] madvise never' LJTRIM_MAX_CPU_PCT=100 "$@" 20000
+	wait_for_line 60 peak
+	"$(host collapse)" "$pid" >collapsed || status=$?
+	[ $status != 77 ] || skip "this kernel makes no huge pages on request: $(cat err)"
+	expect_equal $status 0 "status of collapse"
+	charged=$(cgroup_get "$cgroup" usage)
+	expect_at_least "$(awk '/^AnonHugePages/ { print $2 }' "/proc/$pid/smaps_rollup")" $((charged / 2048)) "KiB in huge pages"
+	trough
+	wait_until 10 charge_below $((charged / 2)) || true
+	left=$(cgroup_get "$cgroup" usage)
+	echo "charged $((charged >> 10)) KiB, then $((left >> 10)), of which $(rss_kb "$pid") are resident"
+	end 20000
+}
+charge_below() { [ "$(cgroup_get "$cgroup" usage)" -lt "$1" ]; }
+
+test_huge_pages_of_before_are_not_charged_on() {
+	local charged left
+	charge_of_huge_pages
+	expect_at_most $((left >> 10)) $((charged >> 11)) "KiB charged in the trough"
+}
+
+# The contrast: else the kernel keeps them until it is short of memory.
+test_huge_pages_stay_charged_when_they_are_kept() {
+	local charged left
+	charge_of_huge_pages LJTRIM_THP=keep
+	[ "$left" -gt $((charged / 2)) ] || skip "this kernel splits huge pages by itself"
 }
 
 test_heaps_are_left_as_they_are_elsewhere() {
