@@ -105,6 +105,7 @@ bool wrapped;                         /* pace.wrapped */
 byte truth;         /* changes of the heap, in the order in which they were allowed */
 bool inside;        /* someone changes it */
 bool claimed;
+bool ahead; /* R has loaded life for its lock, and goes on loading */
 bool hand_back;     /* what the reclaimer wants done */
 bool served;        /* a unit was done since the reclaimer wanted one */
 bool mapped = true, state_mapped = true; /* the segment with the claim; that with lj_alloc's state and GG_State */
@@ -179,7 +180,7 @@ inline run_unit(t, v)
 
 inline lock_life(t)
 {
-    d_step { !life && cpu[t].n == 0; life = true; forget_early(t) }
+    d_step { !life && cpu[t].n == 0; life = true; ahead = false; forget_early(t) } /* who was about to take it tries again */
 }
 
 inline unlock_life(t)

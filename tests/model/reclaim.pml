@@ -337,7 +337,7 @@ inline attend()
 proctype reclaimer()
 {
     byte want, v, seq, rounds, patience;
-    bool back, ok, done, silent, wake, ahead, armed;
+    bool back, ok, done, silent, wake, armed;
 again:
     {
         running;
