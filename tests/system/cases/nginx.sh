@@ -42,7 +42,7 @@ test_survivors_are_intact_poisoned_and_verified() {
 	start_nginx "${POISONED[@]}"
 	wrk -t1 -c4 -d2s "http://127.0.0.1:$port/work" >wrk.out
 	expect_flawless_load
-	ask peak >/dev/null
+	ask burst >/dev/null # a small one: the whole heap is proven a thousand times a second
 	ask verify | grep -q verified || fail "survivors are damaged"
 	wrk -t1 -c4 -d2s "http://127.0.0.1:$port/work" >wrk.out
 	expect_flawless_load
