@@ -8,7 +8,7 @@ local M = {}
 local VARIANTS = {
   { "plain", "plain LuaJIT" }, { "again" }, { "preloaded", "libljtrim" },
   { "preloaded-slow", "libljtrim, decay 5 s" }, { "preloaded-quick", "libljtrim, decay 0.25 s" },
-  { "preloaded-eager", "libljtrim, decay 0" }, { "beside" },
+  { "preloaded-eager", "libljtrim, decay 0" }, { "preloaded-patched", "libljtrim, patched allocator" }, { "beside" },
   { "jemalloc", "jemalloc" }, { "jemalloc-1000", "jemalloc, decay 1 s" }, { "jemalloc-0", "jemalloc, decay 0" },
   { "jemalloc-bg", "jemalloc, thread" }, { "mimalloc", "mimalloc" }, { "mimalloc-0", "mimalloc, delay 0" },
   { "glibc", "glibc" }, { "glibc-trim", "glibc, malloc_trim" },

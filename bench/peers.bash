@@ -37,6 +37,7 @@ declare -A setting=(
 	[preloaded-eager]="LJTRIM_INTERVAL_MS=50 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=20 LJTRIM_MIN_RECLAIM=256K"
 	[preloaded-quick]="LJTRIM_INTERVAL_MS=250 LJTRIM_DECAY_MS=250 LJTRIM_MAX_CPU_PCT=5"
 	[preloaded-slow]="LJTRIM_INTERVAL_MS=2000 LJTRIM_DECAY_MS=5000"
+	[preloaded-patched]="LJTRIM_MODE=patched"
 )
 
 # host_of VARIANT: the program that runs a script on the variant's allocator

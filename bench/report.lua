@@ -14,7 +14,7 @@ local GROUPS = {
     .. "that only looks at the clock, for the same time, in windows as long as the median wait: what of the tail is "
     .. "the machine's." },
   { "throughput", "Programs that do little but allocate", nil },
-  { "instructions", "Instructions", "Counted by callgrind, `luajit -joff`, the VM's thread." },
+  { "instructions", "Instructions", "Counted by callgrind, the VM's thread, interpreter only: `luajit -joff`; with the patched allocator a host that is linked to LuaJIT." },
   { "frontier", "Resident memory against throughput" },
   { "nginx", "nginx under wrk", nil },
   { "startup", "A process without LuaJIT", nil },

@@ -3,7 +3,7 @@
 # settings, two more figures that must be read together with throughput: how much of what was given back was not soon
 # wanted again, and how much more than its floor the arena keeps while it works.
 
-points=(plain again preloaded preloaded-slow preloaded-quick preloaded-eager)
+points=(plain again preloaded preloaded-slow preloaded-quick preloaded-eager preloaded-patched)
 for peer in "${peers[@]}"; do
 	points+=("$peer")
 	[ "$peer" != jemalloc ] || points+=(jemalloc-1000)

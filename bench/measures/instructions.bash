@@ -1,12 +1,15 @@
 # The figure that noise can't touch: instructions, counted by callgrind, of the thread that runs the VM. In the
 # interpreter alone: callgrind sees the compiler's machine code, but not whose it is. What it costs to load the
-# library is told apart by runs of an empty script.
+# library is told apart by runs of an empty script. Then the same with the patched allocator in place of LuaJIT's, from
+# the VM's birth: the host is one that is linked to LuaJIT, since one that contains it has no birth to be seen.
+
+mode=native interpreter=(luajit -joff)
 
 profile() {
 	local file=$work/callgrind.out
 	rm -f "$file"*
-	LJTRIM_MODE=native LD_PRELOAD=${1#*=} valgrind --tool=callgrind --separate-threads=yes --callgrind-out-file="$file" \
-		luajit -joff "${@:2}" >"$work/callgrind.log" 2>&1 || die "callgrind: $(tail -n 2 "$work/callgrind.log")"
+	LJTRIM_MODE=$mode LD_PRELOAD=${1#*=} valgrind --tool=callgrind --separate-threads=yes --callgrind-out-file="$file" \
+		"${interpreter[@]}" "${@:2}" >"$work/callgrind.log" 2>&1 || die "callgrind: $(tail -n 2 "$work/callgrind.log")"
 	awk -f bench/tools/callgrind.awk "$file-01"
 }
 
@@ -40,3 +43,8 @@ instructions() {
 instructions trees "binary trees" bench/workloads/trees.lua "$(size 12 10)"
 instructions strings "short strings" bench/workloads/strings.lua "$(size 0.4 0.1)"
 instructions tables "table churn" bench/workloads/tables.lua "$(size 1 0.2)"
+
+mode=patched interpreter=("$out/host" -i)
+instructions patched-trees "patched allocator, binary trees" bench/workloads/trees.lua "$(size 12 10)"
+instructions patched-strings "patched allocator, short strings" bench/workloads/strings.lua "$(size 0.4 0.1)"
+instructions patched-tables "patched allocator, table churn" bench/workloads/tables.lua "$(size 1 0.2)"

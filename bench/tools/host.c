@@ -1,14 +1,16 @@
 /*
- * host [-m] [-t] SCRIPT [ARG ...]: runs a script in a new state, with `arg` as luajit sets it.
+ * host [-m] [-t] [-i] SCRIPT [ARG ...]: runs a script in a new state, with `arg` as luajit sets it.
  *
  *   -m   the state's allocator is libc's: realloc and free, or those of whatever is preloaded in their place. This is
  *        how a program puts LuaJIT on another allocator, and how the peers are measured
  *   -t   collectgarbage() calls malloc_trim(0) when it is through, as programs do that know of their heap
+ *   -i   the interpreter alone: no machine code is compiled
  *
  * Without -m the state has LuaJIT's own allocator: the same program, so that nothing but the allocator differs.
  */
 #include <lauxlib.h>
 #include <lua.h>
+#include <luajit.h>
 #include <lualib.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -43,13 +45,14 @@ static int collect_and_trim(lua_State *L)
 
 int main(int argc, char **argv)
 {
-    int opt, with_malloc = 0, trim = 0;
-    while ((opt = getopt(argc, argv, "+mt")) != -1) {
+    int opt, with_malloc = 0, trim = 0, interpret = 0;
+    while ((opt = getopt(argc, argv, "+mti")) != -1) {
         with_malloc |= opt == 'm';
         trim |= opt == 't';
+        interpret |= opt == 'i';
     }
     if (optind >= argc) {
-        fprintf(stderr, "usage: host [-m] [-t] SCRIPT [ARG ...]\n");
+        fprintf(stderr, "usage: host [-m] [-t] [-i] SCRIPT [ARG ...]\n");
         return 2;
     }
     lua_State *L = with_malloc ? lua_newstate(from_malloc, NULL) : luaL_newstate();
@@ -59,6 +62,8 @@ int main(int argc, char **argv)
     }
     lua_atpanic(L, panic);
     luaL_openlibs(L);
+    if (interpret)
+        luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
     if (trim) {
         lua_getglobal(L, "collectgarbage");
         lua_pushcclosure(L, collect_and_trim, 1);
