@@ -35,6 +35,8 @@
 
 _Static_assert(sizeof(off_t) == 8, "mmap and mmap64 are the same function");
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): in libc's headers they have reserved names */
+
 /* ---- Memory ---- */
 
 /* Only private anonymous read-write mappings of at least 128 KiB can be lj_alloc's. */
@@ -217,3 +219,5 @@ EXPORT void *lua_newstate(void *f, void *ud, uintptr_t third, uintptr_t fourth)
 {
     return ljt_birth_newstate(f, ud, third, fourth, (uintptr_t)__builtin_return_address(0));
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

@@ -191,7 +191,7 @@ static void sys_futex_wake(const volatile void *word, int waiters)
 /* /proc/self/task has two links and one for each thread. */
 static unsigned sys_threads(void)
 {
-    struct statx st;
+    struct statx st = {0};
     if (ljt_sandbox_kills(LJT_CALL_STATX))
         return 0;
     int saved = errno;

@@ -176,8 +176,8 @@ static int section_data(struct ljt_elf *e, size_t index, Elf_Scn *section, const
 /* A table of strings that ends with one. */
 static int section_strings(struct ljt_elf *e, size_t index, Elf_Data **data)
 {
-    Elf_Scn *section;
-    GElf_Shdr header;
+    Elf_Scn *section = NULL;
+    GElf_Shdr header = {0};
     int error = ljt_elf_section(e, index, &section, &header);
     if (error != 0)
         return error;
@@ -197,10 +197,10 @@ int ljt_elf_data(struct ljt_elf *e, const char *name, size_t limit, Elf_Data **d
         return 0;
     int error = section_strings(e, e->names, &names);
     for (size_t i = 1; error == 0 && i < e->sections; i++) {
-        Elf_Scn *section;
-        GElf_Shdr header;
+        Elf_Scn *section = NULL;
+        GElf_Shdr header = {0};
         error = ljt_elf_section(e, i, &section, &header);
-        if (error == 0 && header.sh_name < names->d_size &&
+        if (error == 0 && names != NULL && header.sh_name < names->d_size &&
             strcmp((const char *)names->d_buf + header.sh_name, name) == 0)
             return section_data(e, i, section, &header, limit, data);
     }
@@ -221,7 +221,7 @@ static int table_symbols(struct ljt_elf *e, size_t index, Elf_Scn *section, cons
     if (error != 0 || data == NULL)
         return error;
     error = section_strings(e, header->sh_link, &strings);
-    if (error != 0)
+    if (error != 0 || strings == NULL)
         return error;
     size_t count = data->d_size / entry;
     for (size_t i = 1; i < count && i < INT32_MAX; i++) {
@@ -238,8 +238,8 @@ int ljt_elf_symbols(struct ljt_elf *e, unsigned type, ljt_elf_symbol_fn *each, v
 {
     int error = 0;
     for (size_t i = 1; error == 0 && i < e->sections; i++) {
-        Elf_Scn *section;
-        GElf_Shdr header;
+        Elf_Scn *section = NULL;
+        GElf_Shdr header = {0};
         error = ljt_elf_section(e, i, &section, &header);
         if (error == 0 && header.sh_type == type)
             error = table_symbols(e, i, section, &header, each, arg);

@@ -51,10 +51,15 @@ static bool has_role(const char *symbol, const char *name, bool *part)
     return true;
 }
 
+static bool is_same(const struct ljt_symtab_function *a, const struct ljt_symtab_function *b)
+{
+    return a->lo == b->lo && a->hi == b->hi && a->role == b->role && a->whole == b->whole;
+}
+
 static void add(struct ljt_symtab *s, const struct ljt_symtab_function *f)
 {
     for (unsigned i = 0; i < s->count; i++)
-        if (memcmp(&s->function[i], f, sizeof(*f)) == 0)
+        if (is_same(&s->function[i], f))
             return;
     if (s->count == LJT_SYMTAB_FUNCTIONS)
         s->more = true;

@@ -58,9 +58,10 @@ static int largest_first(const void *a, const void *b)
 
 static void add_up(struct ljt_inspection *n)
 {
-    if (n->arenas != NULL)
-        qsort(n->arenas, n->count, sizeof(*n->arenas), largest_first);
-    for (size_t i = 0; i < n->count; i++) {
+    size_t count = n->arenas == NULL ? 0 : n->count;
+    if (count > 0)
+        qsort(n->arenas, count, sizeof(*n->arenas), largest_first);
+    for (size_t i = 0; i < count; i++) {
         size_t reclaimable = n->arenas[i].figures.reclaimable;
         ljt_arena_add(&n->total, &n->arenas[i].figures);
         ljt_histograms_add(&n->histograms, &n->arenas[i].histograms);

@@ -225,7 +225,7 @@ static int read_sequence(const struct ljt_stats_reading *r, const struct source 
 int ljt_stats_read(struct ljt_stats_reading *r, pid_t pid)
 {
     struct source s;
-    uint64_t base = 0, before, after;
+    uint64_t base = 0, before = 0, after = 0;
     char path[64];
     r->pid = pid;
     r->layout = 0;

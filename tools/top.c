@@ -343,6 +343,7 @@ int ljt_top_main(int argc, char **argv)
             break;
         nanosleep(&(struct timespec){.tv_sec = o.interval}, NULL);
     }
+    sorting = NULL;
     free(before.at);
     free(r);
     if (error == 0)
