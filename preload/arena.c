@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "candidate.h"
 #include "config.h"
 #include "delay.h"
 #include "growth.h"
@@ -25,113 +26,7 @@ _Atomic unsigned ljt_arena_slots;
 /* An arena is worth a thread from here on. */
 #define WORTH_A_RECLAIMER ((size_t)2 << 20)
 
-/* ---- Candidates: guarded by the registry lock ---- */
-
-#define CANDIDATES 1024
-
-/*
- * A mapping that may be the first of an arena. It stays a candidate while its memory could still become a VM:
- * a state that is being set up on another thread, or one that has not grown.
- */
-struct candidate {
-    uintptr_t base; /* 0: empty */
-    struct ljt_module *module;
-    uintptr_t pc; /* where it was asked for */
-    bool first;   /* of its module: if that is a LuaJIT, this is an arena */
-};
-
-static struct candidate candidates[CANDIDATES];
-static unsigned candidate_slots; /* used so far */
-static unsigned next_candidate;  /* the oldest is overwritten */
-
-/* GG_State is 5 to 8 KiB; it is the first allocation of its arena. */
-#define GG_MIN ((size_t)1 << 10)
-#define GG_MAX ((size_t)32 << 10)
-
-/* What a light check has read of it; static, since a host's stack may be small. */
-static unsigned char gg_copy[GG_MAX];
-
-enum verdict { NOT_A_VM, UNKNOWN_LAYOUT, TOO_YOUNG, A_VM };
-
-struct vm {
-    uintptr_t state, gg;
-    uintptr_t place; /* &g->allocf */
-    ljt_alloc_fn *allocf;
-    size_t state_size; /* where its layout is not known */
-};
-
-/* Reads without ever faulting: the mapping may have gone in a way that did not pass by us. */
-static bool peek(void *to, uintptr_t from, size_t len)
-{
-    return ljt_kernel.peek(to, (const void *)from, len) == (ssize_t)len;
-}
-
-/* An arena's first chunk holds its state, whatever that looks like: in use, and of a state's size, more or less. */
-static bool is_like_an_arena(size_t prev_foot, size_t head)
-{
-    return prev_foot == 0 && (head & 7) == (LJT_LJ_CINUSE | LJT_LJ_PINUSE) && ljt_lj_head_size(head) >= 512 &&
-           ljt_lj_head_size(head) <= 4096;
-}
-
-/*
- * allocf, allocd: two adjacent words of global_State, whose offset differs between versions. How many such pairs are in
- * `gg`, GG_State's bytes: allocd the state, allocf in [lo, hi).
- */
-static unsigned find_allocf(const unsigned char *gg, size_t gg_len, uintptr_t lo, uintptr_t hi, struct vm *vm)
-{
-    unsigned found = 0;
-    for (size_t at = 0; at + 16 <= gg_len; at += 8) {
-        uintptr_t word[2];
-        memcpy(word, gg + at, sizeof(word));
-        if (word[1] != vm->state || word[0] < lo || word[0] >= hi)
-            continue;
-        vm->place = vm->gg + at;
-        vm->allocf = (ljt_alloc_fn *)word[0];
-        found++;
-    }
-    return found;
-}
-
-/*
- * The light check. The VM may be running on another thread meanwhile: everything read is a hint, but for what
- * never changes after lua_newstate (the chunk sizes, GG_State's place, allocd), and the proof comes later.
- */
-static enum verdict check_candidate(const struct candidate *c, struct vm *vm)
-{
-    struct {
-        size_t prev_foot, head;
-        struct ljt_lj_state m;
-    } arena;
-    if (!peek(&arena, c->base, sizeof(arena)))
-        return NOT_A_VM;
-    if (arena.head == 0)
-        return TOO_YOUNG;
-    if (!ljt_lj_head_is_state(arena.head)) {
-        vm->state_size = ljt_lj_head_size(arena.head);
-        return is_like_an_arena(arena.prev_foot, arena.head) ? UNKNOWN_LAYOUT : NOT_A_VM;
-    }
-
-    vm->state = c->base + LJT_LJ_MEM_OFFSET;
-    uintptr_t gg_chunk = c->base + ljt_lj_head_size(arena.head);
-    size_t gg_words[2];
-    if (!peek(gg_words, gg_chunk, sizeof(gg_words)))
-        return NOT_A_VM;
-    size_t gg_size = ljt_lj_head_size(gg_words[1]);
-    if (!ljt_lj_head_cinuse(gg_words[1]) || gg_size < GG_MIN || gg_size > GG_MAX ||
-        gg_chunk + gg_size > c->base + LJT_LJ_GRANULARITY)
-        return TOO_YOUNG; /* GG_State not allocated yet */
-    vm->gg = gg_chunk + LJT_LJ_MEM_OFFSET;
-    size_t gg_len = gg_size - LJT_LJ_MEM_OFFSET;
-    if (!peek(gg_copy, vm->gg, gg_len))
-        return NOT_A_VM;
-
-    uintptr_t lo = atomic_load_explicit(&c->module->text_lo, memory_order_relaxed);
-    uintptr_t hi = atomic_load_explicit(&c->module->text_hi, memory_order_relaxed);
-    if (find_allocf(gg_copy, gg_len, lo, hi, vm) != 1)
-        return TOO_YOUNG; /* not set up yet, or its allocator is not this module's: a host's own */
-    bool grown = arena.m.seg.next != NULL || arena.m.seg.size > LJT_LJ_GRANULARITY;
-    return grown ? A_VM : TOO_YOUNG;
-}
+/* ---- Slots ---- */
 
 /*
  * Takes a slot that is DEAD for its next use. The last epilogue that could write to it has run if busy is even.
@@ -217,15 +112,15 @@ static void open_slot(struct ljt_arena *a, uint32_t want)
 }
 
 /* Sets the gate. The VM may be running on another thread; from this store on its calls come through us. */
-static void adopt(const struct candidate *c, const struct vm *vm)
+static void adopt(const struct ljt_candidate_vm *vm)
 {
     struct ljt_arena *a = take_slot_or_say();
     if (a == NULL)
         return;
     a->m = (struct ljt_lj_state *)vm->state;
     a->gg = (void *)vm->gg;
-    a->module = c->module;
-    a->born = c->pc;
+    a->module = vm->module;
+    a->born = vm->born;
     a->allocf = vm->allocf;
     a->place = (_Atomic(ljt_alloc_fn *) *)vm->place;
     a->gc_total = (const void *)(vm->place + 16);
@@ -238,45 +133,6 @@ static void adopt(const struct candidate *c, const struct vm *vm)
         atomic_store_explicit(&ljt_wiped.word[a->slot].want, 0, memory_order_relaxed);
         atomic_store_explicit(&a->state, LJT_ARENA_DEAD, memory_order_release);
     }
-}
-
-/*
- * At most so many a mapping: each costs a system call, and a host may have a thousand VMs that do not grow. They
- * take turns; one that grows maps again and again.
- */
-#define CHECKS 64
-
-static void check_candidates(const struct ljt_module *module)
-{
-    static unsigned next;
-    for (unsigned i = 0; i < candidate_slots && i < CHECKS; i++) {
-        struct candidate *c = &candidates[next++ % candidate_slots];
-        if (c->base == 0 || c->module != module)
-            continue;
-        if (!ljt_refuse_look(module))
-            return;
-        struct vm vm;
-        enum verdict verdict = check_candidate(c, &vm);
-        if (verdict == A_VM && !ljt_refuse_vm())
-            adopt(c, &vm);
-        if (verdict == UNKNOWN_LAYOUT && c->first)
-            ljt_refuse_layout(module, vm.state_size);
-        if (verdict != TOO_YOUNG)
-            c->base = 0;
-    }
-}
-
-static void add_candidate(uintptr_t base, struct ljt_module *module, uintptr_t pc)
-{
-    unsigned i = 0;
-    while (i < candidate_slots && candidates[i].base != 0)
-        i++;
-    if (i == CANDIDATES)
-        i = next_candidate++ % CANDIDATES;
-    else if (i == candidate_slots)
-        candidate_slots++;
-    candidates[i] = (struct candidate){base, module, pc, !module->has_mapped};
-    module->has_mapped = true;
 }
 
 /* ---- The mmap hooks ---- */
@@ -308,9 +164,9 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
     bool by_lj_alloc = ljt_symbols_allow(module, pc);
     if (by_lj_alloc) {
         ljt_lock_acquire(&ljt_wiped.registry);
-        check_candidates(module);
+        ljt_candidates_check(module, adopt);
         if (first)
-            add_candidate(addr, module, pc);
+            ljt_candidates_add(addr, module, pc);
         ljt_lock_release(&ljt_wiped.registry);
     }
     if (module->exports_lua)
@@ -359,9 +215,7 @@ static bool is_held(unsigned slot)
 void ljt_arena_forget(uintptr_t addr, size_t len)
 {
     ljt_lock_acquire(&ljt_wiped.registry);
-    for (unsigned i = 0; i < candidate_slots; i++)
-        if (candidates[i].base - addr < len)
-            candidates[i].base = 0;
+    ljt_candidates_forget(addr, len);
     ljt_lock_release(&ljt_wiped.registry);
 }
 
@@ -536,13 +390,13 @@ struct ljt_arena *ljt_arena_bear(struct ljt_module *module)
 void ljt_arena_born(struct ljt_arena *a)
 {
     struct ljt_lj_chunk *gg = ljt_lj_chunk_next(ljt_lj_mem_to_chunk(a->m));
-    struct vm vm = {.state = (uintptr_t)a->m, .gg = (uintptr_t)ljt_lj_chunk_to_mem(gg)};
+    struct ljt_candidate_vm vm = {.state = (uintptr_t)a->m, .gg = (uintptr_t)ljt_lj_chunk_to_mem(gg)};
     uintptr_t gate = (uintptr_t)ljt_gate_trampoline(a->slot);
     struct ljt_heap_census census;
     a->gg = ljt_gates[a->slot].gg = (void *)vm.gg;
     enum ljt_heap_fault fault = ljt_heap_prove(a->m, &census);
-    if (fault != LJT_HEAP_OK ||
-        find_allocf(a->gg, ljt_lj_chunk_size(gg) - LJT_LJ_MEM_OFFSET, gate, gate + 1, &vm) != 1) {
+    if (fault != LJT_HEAP_OK || ljt_candidate_find_allocf(a->gg, ljt_lj_chunk_size(gg) - LJT_LJ_MEM_OFFSET,
+                                                          gate, gate + 1, &vm) != 1) {
         ljt_arena_lose(a, fault != LJT_HEAP_OK ? ljt_heap_fault_text(fault)
                                                : "its allocator is not found in it");
         return;
