@@ -495,3 +495,27 @@ int __lsan_is_turned_off(void)
     return getenv("BXFI_MAP") == NULL;
 }
 #endif
+
+/* ---- Lua ---- */
+
+void lab_run(lua_State *L, const char *chunk)
+{
+    cr_assert(luaL_dostring(L, chunk) == 0, "%s", lua_tostring(L, -1));
+}
+
+const char lab_churn[] = "local t = {} "
+                         "for i = 1, 60000 do t[i] = { i, 'name-' .. i, string.rep('x', i % 300) } end "
+                         "for i = 1, 60000 do if i % 100 ~= 0 then t[i] = false end end "
+                         "collectgarbage() collectgarbage() "
+                         "for i = 100, 60000, 100 do assert(t[i][1] == i and t[i][2] == 'name-' .. i) end "
+                         "kept = t";
+
+void lab_finalize_by(lua_State *L, lua_CFunction finalizer)
+{
+    lua_newuserdata(L, 8);
+    lua_newtable(L);
+    lua_pushcfunction(L, finalizer);
+    lua_setfield(L, -2, "__gc");
+    lua_setmetatable(L, -2);
+    lua_settop(L, 0);
+}

@@ -24,11 +24,6 @@ static void call(const struct lab_vm *vm)
     lua_pop(vm->L, 1);
 }
 
-static void run(const struct lab_vm *vm, const char *chunk)
-{
-    cr_assert(luaL_dostring(vm->L, chunk) == 0, "%s", lua_tostring(vm->L, -1));
-}
-
 static bool is_gated(const struct lab_vm *vm)
 {
     struct ljt_arena *a = lab_arena_of(vm->m);
@@ -63,8 +58,9 @@ Test(arena, a_grown_vm_is_gated_and_armed_by_its_first_call)
     cr_expect(ud == vm.m, "allocd stays");
 
     luaL_openlibs(vm.L);
-    run(&vm, "local t = {} for i = 1, 1e5 do t[i] = {tostring(i)} end for i = 1, 1e5 do assert(t[i][1] == "
-             "tostring(i)) end");
+    lab_run(vm.L,
+            "local t = {} for i = 1, 1e5 do t[i] = {tostring(i)} end for i = 1, 1e5 do assert(t[i][1] == "
+            "tostring(i)) end");
     lab_prove(vm.m);
     cr_expect(lab_said_lines() == 0, "said: %s", lab_said());
 }
@@ -98,7 +94,7 @@ Test(arena, knows_what_the_vm_counts)
 {
     struct lab_vm vm = lab_vm_open();
     lab_vm_announce(&vm);
-    run(&vm, "keep = nil for i = 1, 20000 do keep = {keep} end"); /* nothing that is mapped directly */
+    lab_run(vm.L, "keep = nil for i = 1, 20000 do keep = {keep} end"); /* nothing that is mapped directly */
     lab_vm_mapped_again(&vm);
     call(&vm);
     struct ljt_arena *a = lab_arena_of(vm.m);
@@ -287,7 +283,7 @@ Test(arena, a_broken_heap_is_refused_with_one_line)
                   strstr(lab_said(), "could not be proven (a bin's links are broken)") != NULL,
               "said: %s", lab_said());
     vm.m->treebins[31] = NULL;
-    run(&vm, "local t = {} for i = 1, 1e4 do t[i] = {i} end");
+    lab_run(vm.L, "local t = {} for i = 1, 1e4 do t[i] = {i} end");
     lab_prove(vm.m);
 
     /* Nor does anyone touch it later. */
@@ -303,7 +299,7 @@ Test(arena, closing_unmaps_all_and_counts_it)
 {
     struct lab_vm vm = lab_vm_open();
     struct ljt_arena *a = lab_vm_arm(&vm);
-    run(&vm, "keep = nil for i = 1, 5000 do keep = {keep} end");
+    lab_run(vm.L, "keep = nil for i = 1, 5000 do keep = {keep} end");
     vm.m->trim_check = vm.m->release_checks =
         SIZE_MAX; /* the VM itself unmaps nothing: no hook would hear of it */
     uintptr_t base[100];
@@ -378,7 +374,7 @@ Test(arena, three_hundred_vms)
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "more than 256 Lua VMs") != NULL, "said: %s",
               lab_said());
     for (int i = 0; i < VMS; i++) {
-        run(&vm[i], "local t = {} for i = 1, 500 do t[i] = {i} end");
+        lab_run(vm[i].L, "local t = {} for i = 1, 500 do t[i] = {i} end");
         lab_prove(vm[i].m);
         lua_close(vm[i].L);
     }

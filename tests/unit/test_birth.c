@@ -38,20 +38,6 @@ static lua_State *newstate(void *f, void *ud)
     return L;
 }
 
-static void run(lua_State *L, const char *chunk)
-{
-    cr_assert(luaL_loadstring(L, chunk) == 0);
-    cr_assert(lua_pcall(L, 0, 0, 0) == 0, "%s", lua_tostring(L, -1));
-}
-
-static const char workload[] =
-    "local t = {} "
-    "for i = 1, 60000 do t[i] = { i, 'name-' .. i, string.rep('x', i % 300) } end "
-    "for i = 1, 60000 do if i % 100 ~= 0 then t[i] = false end end "
-    "collectgarbage() collectgarbage() "
-    "for i = 100, 60000, 100 do assert(t[i][1] == i and t[i][2] == 'name-' .. i) end "
-    "kept = t";
-
 static bool is_mapped(const void *p)
 {
     unsigned char resident;
@@ -73,7 +59,7 @@ Test(birth, vm_is_armed_and_served_by_us_at_once)
         cr_expect_eq(ljt_gates[a->slot].gg, (void *)L);
         cr_expect_eq(a->gc_width, 8);
         luaL_openlibs(L);
-        run(L, workload);
+        lab_run(L, lab_churn);
         lab_prove(a->m);
         size_t mapped = a->module->mapped;
         cr_expect_gt(mapped, MIB);

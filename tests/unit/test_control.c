@@ -29,11 +29,6 @@ static void set_up(void)
 
 TestSuite(control, .init = set_up, .timeout = 120);
 
-static void run(const struct lab_vm *vm, const char *chunk)
-{
-    cr_assert(luaL_dostring(vm->L, chunk) == 0, "%s", lua_tostring(vm->L, -1));
-}
-
 static void pause_ms(long ms)
 {
     struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
@@ -60,11 +55,11 @@ static struct lab_vm trough(void)
     lab_vm_announce(&vm);
     lua_pushinteger(vm.L, LAB_SLOWNESS == 1 ? 200000 : 40000);
     lua_setglobal(vm.L, "N");
-    run(&vm, fill);
+    lab_run(vm.L, fill);
     lab_vm_mapped_again(&vm);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
     cr_assert(lab_arena_of(vm.m) != NULL && ljt_arena_is(lab_arena_of(vm.m), LJT_ARENA_ARMED));
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     return vm;
 }
@@ -110,10 +105,10 @@ Test(control, trim_goes_down_to_the_floor_from_the_vms_own_thread)
     cr_expect(purged >= (int64_t)(high - resident(&vm)) && purged <= (int64_t)high, "%lld purged",
               (long long)purged);
     cr_expect(lab_arena_of(vm.m)->work.claims == 0);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
     cr_expect(ljtrim_trim(0, 30000, 0) < (int64_t)MIB, "nothing is left");
-    run(&vm, fill);
-    run(&vm, "check()");
+    lab_run(vm.L, fill);
+    lab_run(vm.L, "check()");
 }
 
 static void *trims(void *result)
@@ -130,9 +125,9 @@ Test(control, trim_by_another_thread_while_the_vm_runs)
     pthread_t thread;
     cr_assert(pthread_create(&thread, NULL, trims, &purged) == 0);
     while (pthread_tryjoin_np(thread, NULL) != 0)
-        run(&vm, "for i = 1, 500 do local t = {i} end check()");
+        lab_run(vm.L, "for i = 1, 500 do local t = {i} end check()");
     cr_expect(purged > 0 && resident(&vm) < high / 2, "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 Test(control, trim_ends_at_its_bytes)
@@ -146,7 +141,7 @@ Test(control, trim_ends_at_its_bytes)
     cr_expect(resident(&vm) + 2 * bound > high, "nor does anything go on behind it");
     cr_expect(ljtrim_trim(1, 30000, 0) == (int64_t)ljt_page_size);
     cr_expect(ljtrim_trim(bound, 30000, 0) >= (int64_t)bound, "and it can be had again");
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 /* A call that does not end, as a thread without a processor shows it. */
@@ -168,7 +163,7 @@ Test(control, trim_returns_in_time_though_nothing_can_be_done)
     stall(&vm, false);
     cr_expect(ljtrim_trim(0, 30000, 0) > 0, "the next one is not kept out by the last");
     cr_expect(at_floor(&vm));
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 Test(control, trim_waits_for_its_turn_or_says_that_it_had_none)
@@ -194,7 +189,7 @@ Test(control, trim_in_the_background_returns_at_once)
     size_t high = resident(&vm);
     cr_expect(ljtrim_trim(0, 30000, LJTRIM_NO_WAIT) == 0);
     cr_expect(falls_below(&vm, high / 4), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 Test(control, trim_of_several_vms)
@@ -223,8 +218,8 @@ Test(control, what_comes_after_a_trim_keeps_to_the_policy)
 {
     struct lab_vm vm = trough();
     cr_expect(ljtrim_trim(0, 30000, 0) > 0);
-    run(&vm, fill);
-    run(&vm, drop);
+    lab_run(vm.L, fill);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     size_t high = resident(&vm);
     pause_ms(300);
@@ -248,7 +243,7 @@ Test(control, a_paused_library_has_nothing_claimed_and_purges_nothing)
     size_t low = 0; /* walked while nobody else is in the heap */
     work_at_sight();
     for (int round = 0; round < 10; round++) {
-        run(&vm, "for i = 1, 100 do local t = {i} end");
+        lab_run(vm.L, "for i = 1, 100 do local t = {i} end");
         cr_expect(ljtrim_pause(30000) == 0);
         cr_assert(ljt_gate_hold(a->slot, 100 * MS));
         cr_expect(a->work.claims == 0 &&
@@ -257,8 +252,8 @@ Test(control, a_paused_library_has_nothing_claimed_and_purges_nothing)
         low = floor_of(&vm);
         ljt_gate_release(a->slot);
         uint64_t purged = lab_glance(&a->stats.purged), looks = lab_glance(&a->stats.looks);
-        run(&vm, fill);
-        run(&vm, drop);
+        lab_run(vm.L, fill);
+        lab_run(vm.L, drop);
         tell_of_mappings();
         pause_ms(10);
         cr_expect(lab_glance(&a->stats.purged) == purged && lab_glance(&a->stats.looks) == looks);
@@ -266,7 +261,7 @@ Test(control, a_paused_library_has_nothing_claimed_and_purges_nothing)
         pause_ms(round);
     }
     cr_expect(falls_below(&vm, 2 * low + MIB), "%zu KiB after it goes on", resident(&vm) >> 10);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 Test(control, a_paused_library_sleeps)
@@ -277,7 +272,7 @@ Test(control, a_paused_library_sleeps)
     pause_ms(50);
     uint64_t cpu = ljt_reclaim_cpu();
     for (int i = 0; i < 20; i++) {
-        run(&vm, "for i = 1, 100 do local t = {i} end");
+        lab_run(vm.L, "for i = 1, 100 do local t = {i} end");
         pause_ms(10);
     }
     cr_expect(ljt_reclaim_cpu() - cpu < MS, "%llu us: the VM rings once at most",
@@ -316,7 +311,7 @@ Test(control, a_pause_that_cant_hand_back_says_so_and_holds)
     cr_expect(ljt_control_paused());
     stall(&vm, false);
     for (int i = 0; i < 50; i++, pause_ms(2))
-        run(&vm, "for i = 1, 10 do local t = {i} end");
+        lab_run(vm.L, "for i = 1, 10 do local t = {i} end");
     cr_expect(ljtrim_pause(30000) == 0, "now it is quiet");
     cr_expect(a->work.claims == 0 && resident(&vm) + 2 * MIB > high);
 }
@@ -394,12 +389,12 @@ static void *breathes(void *arg)
 {
     const struct lab_vm *vm = arg;
     for (size_t i = 0; i < lab_count("BREATHS", 30); i++) {
-        run(vm, fill);
+        lab_run(vm->L, fill);
         tell_of_mappings();
-        run(vm, "check()");
-        run(vm, drop);
+        lab_run(vm->L, "check()");
+        lab_run(vm->L, drop);
         tell_of_mappings();
-        run(vm, "check()");
+        lab_run(vm->L, "check()");
         cr_assert(ljtrim_trim(MIB << (i % 6), 20, 0) != -EINVAL, "from its own thread, too");
     }
     atomic_fetch_sub(&running, 1);
@@ -442,7 +437,7 @@ Test(control, anything_at_any_time_on_any_thread)
     cr_assert(ljtrim_set("interval_ms", "1", NULL, 0) == 0);
     for (int i = 0; i < VMS; i++) {
         vm[i] = trough();
-        run(&vm[i], "N = 20000");
+        lab_run(vm[i].L, "N = 20000");
     }
     atomic_store(&running, VMS);
     for (int i = 0; i < VMS; i++)
@@ -456,7 +451,7 @@ Test(control, anything_at_any_time_on_any_thread)
     for (int i = 0; i < VMS; i++) {
         cr_assert(ljt_arena_is(lab_arena_of(vm[i].m), LJT_ARENA_ARMED));
         lab_prove(vm[i].m);
-        run(&vm[i], "check()");
+        lab_run(vm[i].L, "check()");
     }
     ljt_config.debug = 0;
     cr_expect(ljtrim_resume() == 0 && ljtrim_trim(0, 30000, 0) >= 0);

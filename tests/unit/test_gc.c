@@ -22,11 +22,6 @@ static void open_vm(void)
     lab_vm_know_gc(&vm, arena);
 }
 
-static void run(const char *chunk)
-{
-    cr_assert(luaL_dostring(vm.L, chunk) == 0, "%s", lua_tostring(vm.L, -1));
-}
-
 static struct ljt_gc fields(void)
 {
     struct ljt_gc gc;
@@ -37,7 +32,9 @@ static struct ljt_gc fields(void)
 Test(gc, agrees_with_the_api)
 {
     open_vm();
-    run("keep = {} for i = 1, 5000 do keep[i] = ('x'):rep(100) .. i end collectgarbage() collectgarbage()");
+    lab_run(
+        vm.L,
+        "keep = {} for i = 1, 5000 do keep[i] = ('x'):rep(100) .. i end collectgarbage() collectgarbage()");
     struct ljt_gc gc = fields();
     cr_expect(gc.total ==
               ((uint64_t)lua_gc(vm.L, LUA_GCCOUNT, 0) << 10) + (uint64_t)lua_gc(vm.L, LUA_GCCOUNTB, 0));
@@ -112,7 +109,8 @@ Test(gc, within_a_finalizer_it_neither_rests_nor_runs)
 Test(gc, a_demand_drives_a_whole_cycle_by_allocations_alone)
 {
     open_vm();
-    run("keep = {} for i = 1, 20000 do keep[i] = ('x'):rep(100) .. i end collectgarbage() keep = nil");
+    lab_run(vm.L,
+            "keep = {} for i = 1, 20000 do keep[i] = ('x'):rep(100) .. i end collectgarbage() keep = nil");
     uint64_t before = fields().total;
     ljt_gc_demand(arena, 10000);
     unsigned pieces = 0;

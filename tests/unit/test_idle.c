@@ -41,11 +41,6 @@ TestSuite(idle, .init = set_up, .timeout = 60);
 static struct lab_vm vm;
 static struct ljt_arena *arena;
 
-static void run(const char *chunk)
-{
-    cr_assert(luaL_dostring(vm.L, chunk) == 0, "%s", lua_tostring(vm.L, -1));
-}
-
 /* 10 MB of garbage, of which the collector knows nothing. */
 static void open_vm(void)
 {
@@ -54,8 +49,8 @@ static void open_vm(void)
     arena = lab_vm_arm(&vm);
     lab_vm_know_gc(&vm, arena);
     atomic_fetch_or(&ljt_wiped.word[arena->slot].want, LJT_WANT_WAKE); /* the next call goes the slow way */
-    run("local gone = {} for i = 1, 6000 do gone[i] = ('x'):rep(1000) .. i end collectgarbage() "
-        "for i = 6000, 10000 do gone[i] = ('x'):rep(1000) .. i end");
+    lab_run(vm.L, "local gone = {} for i = 1, 6000 do gone[i] = ('x'):rep(1000) .. i end collectgarbage() "
+                  "for i = 6000, 10000 do gone[i] = ('x'):rep(1000) .. i end");
 }
 
 static uint64_t steps(void)
@@ -195,7 +190,7 @@ Test(idle, never_below_lua)
                                        "coroutine.wrap(function() pcall(wait) end)()",
                                        "table.sort({1, 2}, function() wait() return false end)"};
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        run(ways[i]);
+        lab_run(vm.L, ways[i]);
         cr_expect(wait.calls == 1 && steps() == 0, "%s", ways[i]);
     }
     lua_State *co = lua_newthread(vm.L); /* as nginx: the main thread is not the one that runs */
@@ -243,13 +238,13 @@ Test(idle, the_kernel_counts_threads)
 Test(idle, never_where_the_collector_is_not_to_run)
 {
     open_vm();
-    run("collectgarbage('stop')");
+    lab_run(vm.L, "collectgarbage('stop')");
     wait_for(-1);
     cr_expect(wait.calls == 1 && steps() == 0, "stopped");
-    run("collectgarbage('restart') collectgarbage('setpause', 1000)");
+    lab_run(vm.L, "collectgarbage('restart') collectgarbage('setpause', 1000)");
     wait_for(-1);
     cr_expect(wait.calls == 1 && steps() == 0, "a long pause");
-    run("collectgarbage('setpause', 200)");
+    lab_run(vm.L, "collectgarbage('setpause', 200)");
     cr_assert(ljt_control_pause(0) == 0);
     wait_for(-1);
     cr_expect(wait.calls == 1 && steps() == 0, "we are to pause");
@@ -307,12 +302,7 @@ Test(idle, what_is_found_after_finalizers_is_an_interruption_where_it_will_be_fo
                  {0, 1, false, 7, 42}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         open_vm();
-        lua_newuserdata(vm.L, 8);
-        lua_newtable(vm.L);
-        lua_pushcfunction(vm.L, close_a_descriptor);
-        lua_setfield(vm.L, -2, "__gc");
-        lua_setmetatable(vm.L, -2);
-        lua_settop(vm.L, 0);
+        lab_finalize_by(vm.L, close_a_descriptor);
         memset(&wait, 0, sizeof(wait));
         closed = 0;
         wait.error_after_close = cases[i].error;

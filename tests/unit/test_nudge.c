@@ -23,11 +23,6 @@ TestSuite(nudge, .init = lab_init, .timeout = 60);
 static struct lab_vm vm;
 static struct ljt_arena *arena;
 
-static void run(const char *chunk)
-{
-    cr_assert(luaL_dostring(vm.L, chunk) == 0, "%s", lua_tostring(vm.L, -1));
-}
-
 static void open_vm(void)
 {
     lab_fake_time();
@@ -41,13 +36,15 @@ static void open_vm(void)
 /* 8 MB that a cycle has seen alive, then 3 MB more: its own next cycle is far. */
 static void fill(void)
 {
-    run("keep = {} for i = 1, 8000 do keep[i] = ('x'):rep(1000) .. i end collectgarbage() collectgarbage()"
+    lab_run(
+        vm.L,
+        "keep = {} for i = 1, 8000 do keep[i] = ('x'):rep(1000) .. i end collectgarbage() collectgarbage()"
         "more = {} for i = 1, 3000 do more[i] = ('y'):rep(1000) .. i end");
 }
 
 static void drop(void)
 {
-    run("keep = nil more = nil");
+    lab_run(vm.L, "keep = nil more = nil");
 }
 
 /* What the reclaimer does in a round, after so many milliseconds. */
@@ -125,14 +122,16 @@ Test(nudge, a_quiet_vm_that_has_dropped_its_peak_collects_by_itself)
 Test(nudge, machine_code_sees_the_new_threshold)
 {
     open_vm();
-    run("loop = function() local t for i = 1, 20000 do t = {i} end end loop() loop()"); /* compiled by now */
+    lab_run(
+        vm.L,
+        "loop = function() local t for i = 1, 20000 do t = {i} end end loop() loop()"); /* compiled by now */
     fill();
     drop();
     round_after(1000);
     round_after(1000);
     cr_expect(posted());
     uint64_t before = in_use();
-    run("loop() loop()"); /* 1 MB */
+    lab_run(vm.L, "loop() loop()"); /* 1 MB */
     cr_expect(nudges() == 1 && in_use() < before / 4, "%llu of %llu", (unsigned long long)in_use(),
               (unsigned long long)before);
 }
@@ -146,8 +145,8 @@ Test(nudge, a_live_heap_survives)
     allocate_a_little();
     cr_expect(nudges() == 1);
     be_quiet_until_collected();
-    run("for i = 1, 8000 do assert(keep[i] == ('x'):rep(1000) .. i) end "
-        "for i = 1, 3000 do assert(more[i] == ('y'):rep(1000) .. i) end");
+    lab_run(vm.L, "for i = 1, 8000 do assert(keep[i] == ('x'):rep(1000) .. i) end "
+                  "for i = 1, 3000 do assert(more[i] == ('y'):rep(1000) .. i) end");
 }
 
 Test(nudge, it_waits_for_a_call_that_asks_for_memory)
@@ -228,14 +227,14 @@ Test(nudge, never_where_the_program_has_stopped_its_collector)
 {
     open_vm();
     fill();
-    run("collectgarbage('stop')");
+    lab_run(vm.L, "collectgarbage('stop')");
     expect_none("stopped");
 }
 
 Test(nudge, never_where_the_program_has_asked_for_a_long_pause)
 {
     open_vm();
-    run("collectgarbage('setpause', 400)");
+    lab_run(vm.L, "collectgarbage('setpause', 400)");
     fill();
     struct ljt_gc gc;
     cr_assert(ljt_gc_read(arena, &gc) && ljt_gc_rests(&gc) && gc.pause == 400);
@@ -246,7 +245,7 @@ Test(nudge, never_in_a_cycle_that_is_not_its_own)
 {
     open_vm();
     fill();
-    run("collectgarbage('step', 0)");
+    lab_run(vm.L, "collectgarbage('step', 0)");
     struct ljt_gc gc;
     cr_assert(ljt_gc_read(arena, &gc) && gc.state != 0);
     uint64_t threshold = gc.threshold;
@@ -302,12 +301,7 @@ Test(nudge, never_within_a_finalizer)
 {
     open_vm();
     fill();
-    lua_newuserdata(vm.L, 8);
-    lua_newtable(vm.L);
-    lua_pushcfunction(vm.L, take_the_nudge);
-    lua_setfield(vm.L, -2, "__gc");
-    lua_setmetatable(vm.L, -2);
-    lua_settop(vm.L, 0);
+    lab_finalize_by(vm.L, take_the_nudge);
     atomic_store(&arena->nudge.given, true); /* not even in a cycle of its own */
     lua_gc(vm.L, LUA_GCCOLLECT, 0);
     cr_expect(!posted() && nudges() == 0);
@@ -368,7 +362,7 @@ static uint64_t nudges_in(unsigned rounds)
 {
     uint64_t before = nudges();
     for (unsigned i = 0; i < rounds; i++) {
-        run("for i = 1, 11 do local s = ('z'):rep(100000 + i) .. os.clock() end");
+        lab_run(vm.L, "for i = 1, 11 do local s = ('z'):rep(100000 + i) .. os.clock() end");
         round_after(1000);
         allocate_a_little();
         be_quiet_until_collected();
@@ -483,7 +477,7 @@ Test(nudge, a_cycle_that_luajit_has_begun_is_driven_on_in_a_vm_that_has_grown_qu
 {
     open_vm();
     fill();
-    run("collectgarbage('step', 0)");
+    lab_run(vm.L, "collectgarbage('step', 0)");
     struct ljt_gc gc;
     cr_assert(ljt_gc_read(arena, &gc) && gc.state != 0);
     arena->pace.policy.quiet = true;
@@ -536,7 +530,7 @@ Test(nudge, cycles_that_free_little_become_rare_until_the_next_peak)
     uint64_t first = nudges_in(10);
     cr_expect(first >= 1 && first <= 3, "%llu", (unsigned long long)first);
     cr_expect(nudges_in(20) == 0, "it has learned");
-    run("peak = {} for i = 1, 30000 do peak[i] = ('p'):rep(1000) .. i end peak = nil");
+    lab_run(vm.L, "peak = {} for i = 1, 30000 do peak[i] = ('p'):rep(1000) .. i end peak = nil");
     round_after(1000);
     uint64_t before = in_use();
     cr_expect(nudges_in(3) >= 1, "a peak is another matter");

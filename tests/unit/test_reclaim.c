@@ -40,11 +40,6 @@ static void pause_ms(long ms)
     nanosleep(&ts, NULL);
 }
 
-static void run(const struct lab_vm *vm, const char *chunk)
-{
-    cr_assert(luaL_dostring(vm->L, chunk) == 0, "%s", lua_tostring(vm->L, -1));
-}
-
 /* What the hooks would have told: the module's segments are not what they were. */
 static void tell_of_mappings(void)
 {
@@ -66,9 +61,9 @@ static struct lab_vm peak(unsigned pieces)
     lab_vm_announce(&vm);
     lua_pushinteger(vm.L, (lua_Integer)pieces);
     lua_setglobal(vm.L, "N");
-    run(&vm, fill);
+    lab_run(vm.L, fill);
     lab_vm_mapped_again(&vm); /* late: the VM is large already */
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
     cr_assert(lab_arena_of(vm.m) != NULL && ljt_arena_is(lab_arena_of(vm.m), LJT_ARENA_ARMED));
     tell_of_mappings();
     return vm;
@@ -86,7 +81,7 @@ static bool falls_below(const struct lab_vm *vm, size_t bytes, const char *meanw
         if (resident(vm) < bytes)
             return true;
         if (meanwhile != NULL)
-            run(vm, meanwhile);
+            lab_run(vm->L, meanwhile);
         else
             pause_ms(10);
     }
@@ -141,14 +136,14 @@ Test(reclaim, a_silent_vm_falls_to_what_it_needs)
 {
     struct lab_vm vm = peak(PIECES);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
     struct ljt_arena *a = lab_arena_of(vm.m);
     cr_expect(atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]) > 0);
-    run(&vm, "check()");
-    run(&vm, fill);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
+    lab_run(vm.L, fill);
+    lab_run(vm.L, "check()");
 }
 
 static ljt_alloc_fn *real_allocf;
@@ -187,26 +182,26 @@ Test(reclaim, no_unit_is_done_while_a_call_is_under_way)
     real_allocf = a->allocf;
     linger_in = a;
     serve_by(a, linger);
-    run(&vm, "local t = {1}");
+    lab_run(vm.L, "local t = {1}");
     serve_by(a, real_allocf);
     cr_expect(given_up >= 3, "holds were tried: %llu", (unsigned long long)given_up);
     cr_expect(units_meanwhile == 0, "%llu units", (unsigned long long)units_meanwhile);
-    run(&vm, drop);
-    run(&vm, "check()");
+    lab_run(vm.L, drop);
+    lab_run(vm.L, "check()");
 }
 
 Test(reclaim, a_busy_vm_does_the_units_itself)
 {
     struct lab_vm vm = peak(PIECES);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     cr_expect(falls_below(&vm, high / 4, "for i = 1, 2000 do local t = {i} end check()"), "%zu of %zu KiB",
               resident(&vm) >> 10, high >> 10);
     struct ljt_arena *a = lab_arena_of(vm.m);
     cr_expect(atomic_load(&a->stats.units[LJT_UNIT_BY_MUTATOR]) > 0);
     cr_expect(ljt_histogram_count(&a->stats.waits) > 0);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 Test(reclaim, a_fake_day_passes)
@@ -217,7 +212,7 @@ Test(reclaim, a_fake_day_passes)
     lab_stop_time();
     struct lab_vm vm = peak(PIECES);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     uint64_t start = ljt_kernel.now();
     lab_go_on();
@@ -225,7 +220,7 @@ Test(reclaim, a_fake_day_passes)
     uint64_t passed = ljt_kernel.now() - start;
     cr_expect(passed >= 3600 * 1000 * MS, "not before the pages are old: %llu s",
               (unsigned long long)(passed / 1000 / MS));
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 static uint64_t costly_cpu(void)
@@ -241,17 +236,17 @@ Test(reclaim, a_small_budget_is_waited_for_not_waited_away)
     lab_fake_time();
     struct lab_vm vm = peak(PIECES);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 Test(reclaim, all_that_is_claimed_is_handed_back)
 {
     struct lab_vm vm = peak(PIECES);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     cr_assert(falls_below(&vm, high / 4, NULL));
     struct ljt_arena *a = lab_arena_of(vm.m);
@@ -269,14 +264,14 @@ Test(reclaim, poisoned_pages_are_nobody_s)
     lab_catch_stderr();
     struct lab_vm vm = peak(PIECES / 4);
     for (int round = 0; round < 6; round++) {
-        run(&vm, drop);
+        lab_run(vm.L, drop);
         tell_of_mappings();
         for (int i = 0; i < 40; i++) {
-            run(&vm, "for i = 1, 200 do local t = {i, 'k' .. i} end check()");
+            lab_run(vm.L, "for i = 1, 200 do local t = {i, 'k' .. i} end check()");
             pause_ms(2);
         }
-        run(&vm, fill);
-        run(&vm, "check()");
+        lab_run(vm.L, fill);
+        lab_run(vm.L, "check()");
     }
     struct ljt_arena *a = lab_arena_of(vm.m);
     cr_expect(a != NULL && ljt_arena_is(a, LJT_ARENA_ARMED) && lab_glance(&a->stats.purge_calls) > 0);
@@ -287,7 +282,7 @@ Test(reclaim, observing_purges_nothing)
 {
     ljt_config.mode = LJT_MODE_OBSERVE;
     struct lab_vm vm = peak(PIECES);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     struct ljt_arena *a = lab_arena_of(vm.m);
     for (int i = 0; i < 500 && lab_glance(&a->stats.looks) < 3; i++)
@@ -309,21 +304,21 @@ Test(reclaim, a_busy_vm_keeps_its_slack_and_a_quiet_one_does_not)
     struct lab_vm vm = lab_vm_open();
     luaL_openlibs(vm.L);
     lab_vm_announce(&vm);
-    run(&vm,
-        "keep = nil for i = 1, 20000 do keep = {keep} end"); /* nothing that is mapped directly, unseen */
+    lab_run(vm.L,
+            "keep = nil for i = 1, 20000 do keep = {keep} end"); /* nothing that is mapped directly, unseen */
     lab_vm_mapped_again(&vm);
-    run(&vm, "keep = nil");
+    lab_run(vm.L, "keep = nil");
     struct ljt_arena *a = lab_arena_of(vm.m);
     cr_assert(a != NULL && a->gc_width != 0);
     lua_pushinteger(vm.L, PIECES);
     lua_setglobal(vm.L, "N");
-    run(&vm, fill);
+    lab_run(vm.L, fill);
     ljt_arena_consider_start(a->slot);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     size_t slack = 20 * live_bytes(&vm), least = SIZE_MAX;
     for (int i = 0; i < 3000 && lab_glance(&a->stats.looks) < 12; i++) {
-        run(&vm, "for i = 1, 2000 do gone = {piece(i)} end"); /* stored: not optimised away */
+        lab_run(vm.L, "for i = 1, 2000 do gone = {piece(i)} end"); /* stored: not optimised away */
         if (resident(&vm) < least)
             least = resident(&vm);
     }
@@ -333,7 +328,7 @@ Test(reclaim, a_busy_vm_keeps_its_slack_and_a_quiet_one_does_not)
     size_t floor = resident(&vm);
     cr_expect(is_settled(a) && least > floor + slack / 4, "%zu KiB, at last %zu KiB, slack %zu KiB",
               least >> 10, floor >> 10, slack >> 10);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 __attribute__((noinline, no_sanitize("thread"))) static unsigned stretch(const struct ljt_arena *a)
@@ -346,12 +341,12 @@ Test(reclaim, a_sawtooth_stretches_the_decay)
     struct lab_vm vm = peak(PIECES / 4);
     struct ljt_arena *a = lab_arena_of(vm.m);
     for (int round = 0; round < 200 && stretch(a) == 0; round++) {
-        run(&vm, drop);
+        lab_run(vm.L, drop);
         tell_of_mappings();
         for (int i = 0; i < 40; i++)
-            run(&vm, "for i = 1, 4000 do local t = {i} end");
-        run(&vm, fill);
-        run(&vm, "check()");
+            lab_run(vm.L, "for i = 1, 4000 do local t = {i} end");
+        lab_run(vm.L, fill);
+        lab_run(vm.L, "check()");
     }
     cr_expect(stretch(a) > 0 && lab_glance(&a->stats.judged) > 0 && lab_glance(&a->stats.early) > 0);
     cr_expect(lab_glance(&a->stats.early) <= lab_glance(&a->stats.judged));
@@ -382,10 +377,10 @@ Test(reclaim, under_pressure_neither_age_nor_slack_counts)
     ljt_kernel.read_file = full_cgroup;
     struct lab_vm vm = peak(PIECES);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 /* The VM is quiet and its pages are far from their age: the thread has nothing else to wake for. */
@@ -397,17 +392,17 @@ Test(reclaim, pressure_is_seen_while_pages_wait_for_their_age)
     struct lab_vm vm = peak(PIECES);
     struct ljt_arena *a = lab_arena_of(vm.m);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     for (int i = 0; i < 1000 && !lab_glance(&a->stats.quiet); i++) {
-        run(&vm, "local t = {}"); /* the sequence has to move, or the arena would settle */
+        lab_run(vm.L, "local t = {}"); /* the sequence has to move, or the arena would settle */
         pause_ms(10);
     }
     cr_assert(lab_glance(&a->stats.quiet) && resident(&vm) > high / 2, "%zu of %zu KiB", resident(&vm) >> 10,
               high >> 10);
     atomic_store(&box_is_full, true);
     cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 /* ---- A kernel that does not want to ---- */
@@ -441,17 +436,17 @@ static void purge_in_vain(int error)
     ljt_kernel.process_madvise = failing_batch;
     lab_catch_stderr();
     struct lab_vm vm = peak(PIECES);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     for (int i = 0; i < 500 && atomic_load(&advised) < 3; i++) {
-        run(&vm, "for i = 1, 100 do local t = {i} end check()");
+        lab_run(vm.L, "for i = 1, 100 do local t = {i} end check()");
         pause_ms(10);
     }
     struct ljt_arena *a = lab_arena_of(vm.m);
     cr_expect(atomic_load(&advised) >= 3 && ljt_arena_is(a, LJT_ARENA_ARMED));
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), strerror(error)) != NULL, "said: %s", lab_said());
-    run(&vm, fill);
-    run(&vm, "check()");
+    lab_run(vm.L, fill);
+    lab_run(vm.L, "check()");
     lua_close(vm.L);
 }
 
@@ -479,7 +474,7 @@ Test(reclaim, nothing_is_purged_where_dontneed_does_not_zero)
     ljt_kernel.madvise = lazy_madvise;
     lab_catch_stderr();
     struct lab_vm vm = peak(PIECES);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     struct ljt_arena *a = lab_arena_of(vm.m);
     for (int i = 0; i < 500 && lab_glance(&a->stats.looks) < 3; i++)
@@ -488,7 +483,7 @@ Test(reclaim, nothing_is_purged_where_dontneed_does_not_zero)
     cr_expect(atomic_load(&advised) == 2, "tried once more");
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "nothing is purged") != NULL, "said: %s",
               lab_said());
-    run(&vm, "check()");
+    lab_run(vm.L, "check()");
 }
 
 static int no_membarrier(int cmd)
@@ -503,12 +498,12 @@ Test(reclaim, a_kernel_without_membarrier_will_do)
     ljt_kernel.membarrier = no_membarrier;
     struct lab_vm vm = peak(PIECES);
     size_t high = resident(&vm);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     cr_expect(falls_below(&vm, high / 4, NULL), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
     cr_expect(ljt_reclaim_fenced() && !ljt_kernel_facts.membarrier);
-    run(&vm, fill);
-    run(&vm, "check()");
+    lab_run(vm.L, fill);
+    lab_run(vm.L, "check()");
     struct lab_vm later = lab_vm_open();
     struct ljt_arena *a = lab_vm_arm(&later);
     cr_expect((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_FENCED) != 0,
@@ -522,10 +517,10 @@ Test(reclaim, vms_close_in_the_middle_of_it)
     lab_catch_stderr();
     for (int i = 0; i < 12; i++) {
         struct lab_vm vm = peak(PIECES / 4);
-        run(&vm, drop);
+        lab_run(vm.L, drop);
         tell_of_mappings();
         pause_ms(i * 5);
-        run(&vm, "check()");
+        lab_run(vm.L, "check()");
         lua_close(vm.L);
     }
     for (int i = 0; i < 500 && !ljt_arena_is(&ljt_arenas[0], LJT_ARENA_FREE); i++)
@@ -539,7 +534,7 @@ Test(reclaim, a_host_that_sets_allocf_back_is_left_alone)
     lab_catch_stderr();
     struct lab_vm vm = peak(PIECES);
     struct ljt_arena *a = lab_arena_of(vm.m);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     lua_setallocf(vm.L, vm.allocf, vm.m);
     for (int i = 0; i < 500 && !ljt_arena_is(a, LJT_ARENA_LOST); i++)
@@ -548,8 +543,8 @@ Test(reclaim, a_host_that_sets_allocf_back_is_left_alone)
     for (int i = 0; i < 500 && lab_said_lines() == 0; i++)
         pause_ms(10);
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "allocator back") != NULL, "said: %s", lab_said());
-    run(&vm, fill);
-    run(&vm, "check()");
+    lab_run(vm.L, fill);
+    lab_run(vm.L, "check()");
 }
 
 static struct lab_vm wrapped;
@@ -565,19 +560,19 @@ Test(reclaim, a_host_that_wraps_the_gate_keeps_its_wrapper)
     wrapped = peak(PIECES);
     size_t high = resident(&wrapped);
     lua_setallocf(wrapped.L, wrapper, wrapped.m);
-    run(&wrapped, drop);
+    lab_run(wrapped.L, drop);
     tell_of_mappings();
     cr_expect(falls_below(&wrapped, high / 4, "for i = 1, 100 do local t = {i} end"), "%zu of %zu KiB",
               resident(&wrapped) >> 10, high >> 10);
     cr_expect(lab_vm_allocf(&wrapped) == wrapper && lab_said_lines() == 0, "said: %s", lab_said());
     const struct ljt_arena *a = lab_arena_of(wrapped.m);
     uint64_t by_reclaimer = atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]);
-    run(&wrapped, fill);
-    run(&wrapped, drop);
+    lab_run(wrapped.L, fill);
+    lab_run(wrapped.L, drop);
     tell_of_mappings();
     pause_ms(300); /* silent, but the gate does not keep out who may come through the wrapper alone */
     cr_expect(atomic_load(&a->stats.units[LJT_UNIT_BY_RECLAIMER]) == by_reclaimer, "no unit under a hold");
-    run(&wrapped, "check()");
+    lab_run(wrapped.L, "check()");
 }
 
 Test(reclaim, the_signal_brings_a_dump)
@@ -597,7 +592,7 @@ Test(reclaim, is_asleep_when_nothing_moves)
 {
     struct lab_vm vm = peak(PIECES / 4);
     struct ljt_arena *a = lab_arena_of(vm.m);
-    run(&vm, drop);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     for (int i = 0; i < 1000 && !is_settled(a); i++)
         pause_ms(10);
@@ -607,8 +602,8 @@ Test(reclaim, is_asleep_when_nothing_moves)
     pause_ms(300);
     cr_expect(lab_glance(&a->stats.looks) == looks && ljt_reclaim_cpu() == cpu);
     cr_expect((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_WAKE) != 0, "the VM will ring");
-    run(&vm, fill);
-    run(&vm, drop);
+    lab_run(vm.L, fill);
+    lab_run(vm.L, drop);
     tell_of_mappings();
     for (int i = 0; i < 1000 && lab_glance(&a->stats.looks) == looks; i++)
         pause_ms(10);

@@ -21,26 +21,12 @@ static void init(void)
 
 TestSuite(takeover, .init = init, .timeout = 60);
 
-static const char workload[] =
-    "local t = {} "
-    "for i = 1, 60000 do t[i] = { i, 'name-' .. i, string.rep('x', i % 300) } end "
-    "for i = 1, 60000 do if i % 100 ~= 0 then t[i] = false end end "
-    "collectgarbage() collectgarbage() "
-    "for i = 100, 60000, 100 do assert(t[i][1] == i and t[i][2] == 'name-' .. i) end "
-    "kept = t";
-
-static void run(const struct lab_vm *vm, const char *chunk)
-{
-    cr_assert(luaL_loadstring(vm->L, chunk) == 0);
-    cr_assert(lua_pcall(vm->L, 0, 0, 0) == 0, "%s", lua_tostring(vm->L, -1));
-}
-
 static struct lab_vm open_vm(void)
 {
     struct lab_vm vm = lab_vm_open();
     luaL_openlibs(vm.L);
     /* The lab grows arenas behind the collector's back: its count must not look too small for them. */
-    run(&vm, "pad = {} for i = 1, 3000 do pad[i] = { i } end");
+    lab_run(vm.L, "pad = {} for i = 1, 3000 do pad[i] = { i } end");
     return vm;
 }
 
@@ -52,7 +38,7 @@ Test(takeover, proven_arena_is_served_by_our_allocator)
     cr_expect_eq(ljt_gates[a->slot].allocf, ljt_patched_alloc);
     cr_expect_eq(a->allocf, vm.allocf);
     size_t mapped = a->module->mapped;
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     lab_prove(vm.m);
     cr_expect_gt(a->module->mapped, mapped, "what we map is counted as lj_alloc's");
     lua_close(vm.L);
@@ -88,7 +74,7 @@ Test(takeover, program_may_set_lj_alloc_back_at_any_time)
     struct ljt_arena *a = lab_vm_arm(&vm);
     ljt_alloc_fn *gate = lab_vm_allocf(&vm);
     for (int i = 0; i < 10; i++) {
-        run(&vm, workload);
+        lab_run(vm.L, lab_churn);
         lab_prove(vm.m);
         lua_setallocf(vm.L, i % 2 == 0 ? vm.allocf : gate, vm.m);
     }
@@ -100,11 +86,11 @@ Test(takeover, arena_that_is_given_up_is_lj_allocs_again)
 {
     struct lab_vm vm = open_vm();
     struct ljt_arena *a = lab_vm_arm(&vm);
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     lab_catch_stderr();
     ljt_arena_lose(a, "a test");
     cr_expect_eq(ljt_gates[a->slot].allocf, vm.allocf);
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     lab_prove(vm.m);
     lua_close(vm.L);
 }
@@ -143,18 +129,18 @@ Test(takeover, purged_runs_are_parked_until_the_vm_needs_them)
 {
     struct lab_vm vm = open_vm();
     struct ljt_arena *a = lab_vm_arm(&vm);
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     look(a);
     lab_prove(vm.m);
     size_t parked = a->patched.parked_pages, mapped = a->module->mapped;
     cr_expect_gt(parked << ljt_page_shift, 3 * MIB, "%zu pages", parked);
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     lab_prove(vm.m);
     cr_expect_lt(a->patched.parked_pages, parked / 2, "the VM has used them again");
     cr_expect_lt(a->module->mapped, mapped + 4 * MIB, "rather than more of the kernel's");
     for (int i = 0; i < 5; i++) {
         look(a);
-        run(&vm, workload);
+        lab_run(vm.L, lab_churn);
         lab_prove(vm.m);
     }
     lua_close(vm.L);
@@ -165,7 +151,7 @@ Test(takeover, young_pages_are_not_parked)
     struct lab_vm vm = open_vm();
     struct ljt_arena *a = lab_vm_arm(&vm);
     struct ljt_lj_state *m = a->m;
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     look(a);
     unsigned runs = a->patched.runs;
     void *mem = ljt_patched_alloc(m, NULL, 0, 40000), *wall = ljt_patched_alloc(m, NULL, 0, 100);
@@ -191,15 +177,15 @@ Test(takeover, forked_child_hands_back_claims_and_keeps_what_is_parked)
 {
     struct lab_vm vm = open_vm();
     struct ljt_arena *a = lab_vm_arm(&vm);
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     look(a);
     unsigned runs = a->patched.runs;
     cr_assert_gt(runs, 0);
     atomic_store(&ljt_wiped.word[a->slot].want, 0);
-    run(&vm, "local x = { 1 }");
+    lab_run(vm.L, "local x = { 1 }");
     cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED));
     cr_expect(a->is_patched && a->patched.runs > 0);
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     lab_prove(vm.m);
     lua_close(vm.L);
 }
@@ -248,7 +234,7 @@ Test(takeover, whole_free_segments_are_unmapped)
     cr_expect_lt(segments_of(vm.m), segments);
     cr_expect_lt(a->module->mapped, mapped);
     cr_expect_neq(a->module->map_events, events, "a list of segments made before is stale");
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     lab_prove(vm.m);
     lua_close(vm.L);
 }
@@ -279,7 +265,7 @@ Test(takeover, segments_of_parked_runs_are_unmapped_too)
         lab_prove(m);
     }
     cr_expect_leq(segments_of(m), segments - 3, "%zu of %zu", segments_of(m), segments);
-    run(&vm, workload);
+    lab_run(vm.L, lab_churn);
     lab_prove(m);
     lua_close(vm.L);
 }
@@ -354,7 +340,7 @@ Test(takeover, forked_child_unmaps_what_has_left_its_heap)
     cr_assert_gt(a->work.gone, 0);
     uintptr_t base = a->work.gone_segment[0].base;
     atomic_store(&ljt_wiped.word[a->slot].want, 0);
-    run(&vm, "local x = { 1 }");
+    lab_run(vm.L, "local x = { 1 }");
     cr_expect_not(is_mapped(base));
     cr_expect_eq(a->work.gone, 0);
     lua_close(vm.L);
