@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 
 #include "arena.h"
+#include "config.h"
 #include "delay.h"
 #include "kernel.h"
 #include "nudge.h"
@@ -82,8 +83,14 @@ static bool wiped_by_kernel; /* it says */
  */
 #define FORK_PATIENCE ((uint64_t)1000000000)
 
-/* How long a mutator spins before it sleeps, and the reclaimer between two looks at busy. */
-#define SPINS 100
+/*
+ * A mutator that waits for a hold spins for twice as long as a unit may take, within this, and only then sleeps: to be
+ * woken costs up to 50 us where the processor has begun to idle, more than all of the hold. The clock is asked every so
+ * many spins, and there is an end to them should it stand still.
+ */
+#define SPIN_MAX ((uint64_t)100000)
+#define SPINS_A_LOOK 4
+#define SPINS_MAX 4000
 
 static inline void relax(void)
 {
@@ -232,12 +239,18 @@ static inline void leave(struct ljt_gate *g)
 static void step_aside(struct ljt_gate *g, struct ljt_gate_word *w)
 {
     leave(g);
-    for (int spin = 0;; spin++) {
+    uint64_t patience = 2 * ljt_config.max_hold_us * 1000, start = ljt_kernel.now();
+    unsigned spins = 0;
+    if (patience > SPIN_MAX)
+        patience = SPIN_MAX;
+    for (;;) {
         uint32_t want = atomic_load_explicit(&w->want, memory_order_acquire);
         if ((want & LJT_WANT_HOLD) == 0)
             break;
-        if (spin < SPINS) {
+        if (spins < SPINS_MAX) {
             relax();
+            if (++spins % SPINS_A_LOOK == 0 && ljt_kernel.now() - start >= patience)
+                spins = SPINS_MAX;
             continue;
         }
         atomic_store_explicit(&w->waiters, 1, memory_order_seq_cst);
@@ -250,7 +263,8 @@ static void step_aside(struct ljt_gate *g, struct ljt_gate_word *w)
 
 /*
  * Everything that is wanted of the mutator, with busy set. Takes bits off `want` one at a time and looks again, so
- * that a bit that comes meanwhile is seen too. A nudge waits for a call that grows.
+ * that a bit that comes meanwhile is seen too. A nudge waits for a call that grows, a unit for one that was not kept
+ * waiting.
  */
 static void serve(unsigned slot, bool grows)
 {
@@ -274,6 +288,7 @@ static void serve(unsigned slot, bool grows)
             ljt_arena_reborn(slot);
         } else if (want & LJT_WANT_HOLD) {
             step_aside(g, w);
+            later |= LJT_WANT_REQUEST; /* a unit of its own on top of that: not in the same wait */
         } else if (want & LJT_WANT_PROVE) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_PROVE, memory_order_acq_rel);
             ljt_arena_prove(slot);
