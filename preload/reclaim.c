@@ -189,8 +189,8 @@ static void *reclaimer(void *unused)
         dump_if_asked();
         if (pause == 0)
             pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
-        else if (pause > LJT_PRESSURE_INTERVAL && ljt_pressure_is_worth_a_wake())
-            pause = LJT_PRESSURE_INTERVAL; /* pressure would fill the budget sooner */
+        else if (pause > ljt_pressure_pulse(true) && ljt_pressure_is_worth_a_wake())
+            pause = ljt_pressure_pulse(true); /* pressure would fill the budget sooner */
         pause = ljt_stats_keep(now, pause);
         if (pause != 0)
             ljt_reclaim_sleep(rung, pause);

@@ -272,13 +272,12 @@ static uint64_t next_round(const struct ljt_arena *a)
 static uint64_t next_turn(const struct ljt_arena *a, uint64_t now)
 {
     uint64_t turn = next_round(a), pulse = UINT64_MAX;
-    if (ljt_pressure_level() != LJT_PRESSURE_NONE)
-        pulse = now + LJT_PRESSURE_INTERVAL_NEAR;
-    else if (!a->pace.policy.quiet)
-        pulse = now + ljt_policy_pulse(ljt_config.decay_ms * MS);
-    else if (ljt_pressure_is_worth_a_wake())
-        pulse = now + LJT_PRESSURE_INTERVAL;
-    return turn < pulse ? turn : pulse;
+    bool busy = !a->pace.policy.quiet;
+    if (busy)
+        pulse = ljt_policy_pulse(ljt_config.decay_ms * MS);
+    if (ljt_pressure_is_worth_a_wake() && ljt_pressure_pulse(busy) < pulse)
+        pulse = ljt_pressure_pulse(busy);
+    return pulse == UINT64_MAX || turn < now + pulse ? turn : now + pulse;
 }
 
 /* One step of an arena's round. False when there is nothing to do before next_turn, or ever (settled). */

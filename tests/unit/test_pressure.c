@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cgroup.h"
+#include "module.h"
 #include "pressure.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -207,8 +208,54 @@ Test(pressure, is_asked_for_once_a_second)
     cr_expect(ljt_pressure_check(5 * SECOND + SECOND / 2) == LJT_PRESSURE_NONE && questions == asked);
     cr_expect(ljt_pressure_check(6 * SECOND) == LJT_PRESSURE_HIGH &&
               ljt_pressure_level() == LJT_PRESSURE_HIGH);
+    asked = questions;
+    ljt_pressure_check(6 * SECOND + SECOND / 4);
+    cr_expect(questions > asked, "sooner when it is there");
+}
+
+/* What was given back because of it must not end it half-way. */
+Test(pressure, goes_on_for_a_while_when_usage_has_come_down)
+{
+    box("95\n");
+    cr_expect(ljt_pressure_check(5 * SECOND) == LJT_PRESSURE_HIGH);
+    box("50\n");
+    for (unsigned i = 1; i < 8; i++)
+        cr_expect(ljt_pressure_check(5 * SECOND + i * SECOND / 4) == LJT_PRESSURE_HIGH, "%u", i);
+    cr_expect(ljt_pressure_check(7 * SECOND) == LJT_PRESSURE_NONE);
+    box("80\n");
+    cr_expect(ljt_pressure_check(8 * SECOND) == LJT_PRESSURE_NEAR, "NEAR does not linger");
+    box("50\n");
+    cr_expect(ljt_pressure_check(8 * SECOND + SECOND / 4) == LJT_PRESSURE_NONE);
+}
+
+Test(pressure, is_asked_for_more_often_once_half_of_the_limit_is_in_use)
+{
+    box("49\n");
+    cr_expect(ljt_pressure_pulse(true) == SECOND, "no limit is known");
+    ljt_pressure_check(5 * SECOND);
+    cr_expect(ljt_pressure_pulse(false) == SECOND && ljt_pressure_pulse(true) == SECOND / 4);
+    unsigned asked = questions;
+    ljt_pressure_check(5 * SECOND + SECOND / 2);
+    cr_expect(questions == asked && ljt_pressure_pulse(false) == SECOND);
+    box("50\n");
+    ljt_pressure_check(6 * SECOND);
+    cr_expect(questions > asked && ljt_pressure_pulse(false) == SECOND / 4);
+    box("95\n");
+    cr_expect(ljt_pressure_check(6 * SECOND + SECOND / 4) == LJT_PRESSURE_HIGH);
+}
+
+Test(pressure, is_asked_for_more_often_when_a_vm_may_have_come_to_half_of_the_limit)
+{
     box("10\n");
-    cr_expect(ljt_pressure_check(6 * SECOND + SECOND / 4) == LJT_PRESSURE_NONE, "sooner when it is there");
+    ljt_pressure_check(5 * SECOND);
+    unsigned asked = questions;
+    atomic_fetch_add(&ljt_modules[1].mapped, 39);
+    ljt_pressure_check(5 * SECOND + SECOND / 4);
+    cr_expect(questions == asked);
+    box("95\n");
+    atomic_fetch_add(&ljt_modules[2].mapped, 1);
+    cr_expect(ljt_pressure_check(5 * SECOND + SECOND / 4 - 1) == LJT_PRESSURE_NONE && questions == asked);
+    cr_expect(ljt_pressure_check(5 * SECOND + SECOND / 4) == LJT_PRESSURE_HIGH);
 }
 
 Test(pressure, can_be_switched_off)
