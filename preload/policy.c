@@ -47,6 +47,22 @@ void ljt_policy_touched(struct ljt_policy *p, uint64_t bytes)
     p->early += bytes;
 }
 
+void ljt_policy_live(struct ljt_policy *p, uint64_t now, uint64_t live, uint64_t decay)
+{
+    uint64_t force = decay << p->stretch;
+    if (force == 0) {
+        p->high = p->high_before = 0;
+        return;
+    }
+    if (now - p->high_since >= force) {
+        p->high_before = now - p->high_since < 2 * force ? p->high : 0;
+        p->high = 0;
+        p->high_since = now;
+    }
+    if (live > p->high)
+        p->high = live;
+}
+
 static void change(struct ljt_policy *p, int by, uint64_t decay)
 {
     p->calm = 0;
@@ -81,5 +97,9 @@ uint64_t ljt_policy_decay(const struct ljt_policy *p, uint64_t decay)
 
 uint64_t ljt_policy_slack(const struct ljt_policy *p, uint64_t live, double retain_pct)
 {
-    return p->quiet ? 0 : (uint64_t)((double)live * retain_pct / 100.0);
+    if (p->quiet)
+        return 0;
+    uint64_t slack = (uint64_t)((double)live * retain_pct / 100.0);
+    uint64_t high = p->high > p->high_before ? p->high : p->high_before;
+    return p->stretch > 0 && high > live + slack ? high - live : slack;
 }

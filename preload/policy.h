@@ -4,11 +4,13 @@
  * A page goes back when it has been free for as long as the decay in force. That is LJTRIM_DECAY_MS, stretched
  * while the VM shows that it wants its pages back: of what was purged in a window (a time of one to two decays),
  * the share that was not touched again within it is the window's score. A bad score doubles the decay, a long
- * time without one halves it. A busy VM also keeps LJTRIM_RETAIN_PCT of its live bytes as a slack. A VM that has
- * grown quiet gets neither: what it does not use now it will not want soon.
+ * time without one halves it. A busy VM also keeps LJTRIM_RETAIN_PCT of its live bytes as a slack; and while the
+ * decay is stretched, what its peaks within that time have used besides: two looks that far apart may both fall into
+ * troughs, and take what the peak between them has used for old. A VM that has grown quiet gets none of these: what
+ * it does not use now it will not want soon.
  *
  *     busy, score good   decay as configured      slack kept
- *     busy, score bad    decay x 2, 4, .. 64      slack kept
+ *     busy, score bad    decay x 2, 4, .. 64      slack kept, room for the last peak, too
  *     quiet              decay as configured      none
  *     memory pressure    none                     none
  *
@@ -37,6 +39,9 @@ struct ljt_policy {
     unsigned stretch;
     unsigned calm; /* windows since the last bad score, or the last change */
 
+    /* The most live bytes seen since a time, and in the decay before that. */
+    uint64_t high, high_before, high_since;
+
     /* How busy the VM is, in gate entries. */
     uint64_t seq, seen; /* entries, and when they were counted; 0: never */
     double peak;        /* the highest rate lately, entries a ns */
@@ -59,6 +64,9 @@ uint64_t ljt_policy_pulse(uint64_t decay);
 /* Notes that bytes were purged; that bytes purged in this window were found touched. */
 void ljt_policy_purged(struct ljt_policy *p, uint64_t now, uint64_t bytes);
 void ljt_policy_touched(struct ljt_policy *p, uint64_t bytes);
+
+/* Notes how many bytes of the arena are live. As often as ljt_policy_observe. */
+void ljt_policy_live(struct ljt_policy *p, uint64_t now, uint64_t live, uint64_t decay);
 
 /* Ends the window if it is a decay old, and judges it. The caller then forgets which pages were purged in it. */
 bool ljt_policy_judge(struct ljt_policy *p, uint64_t now, uint64_t decay, struct ljt_policy_verdict *verdict);

@@ -125,7 +125,7 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
 
 enum { STAGE_IDLE, STAGE_SEGMENTS, STAGE_LOOK, STAGE_HAND_BACK };
 
-/* Reads gc.total while the VM can't unmap it. */
+/* What the VM counts as live in the arena; gc.total is read while the VM can't unmap it. */
 static uint64_t live_bytes(struct ljt_arena *a)
 {
     uint64_t live = 0;
@@ -133,7 +133,15 @@ static uint64_t live_bytes(struct ljt_arena *a)
     if (ljt_arena_is(a, LJT_ARENA_ARMED))
         live = ljt_arena_gc_total(a);
     ljt_lock_release(&ljt_wiped.word[a->slot].life);
-    return live;
+
+    uint64_t module = atomic_load_explicit(&a->module->mapped, memory_order_relaxed);
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
+    uint64_t arenas = 0;
+    for (unsigned i = 0; i < slots; i++)
+        if (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED) && ljt_arenas[i].module == a->module)
+            arenas += ljt_arenas[i].stats.mapped;
+    uint64_t direct = module > arenas ? module - arenas : 0;
+    return live > direct ? live - direct : live;
 }
 
 /* Covers the listed segments, asks which of their pages are resident, and sums up. */
@@ -155,15 +163,7 @@ static void survey(struct ljt_arena *a)
     ljt_policy_touched(&a->pace.policy, (uint64_t)found.early << ljt_page_shift);
     ljt_spending_add_faults((uint64_t)found.refaults << ljt_page_shift);
 
-    uint64_t live = live_bytes(a);
-    uint64_t module = atomic_load_explicit(&a->module->mapped, memory_order_relaxed);
-    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
-    uint64_t arenas = 0;
-    for (unsigned i = 0; i < slots; i++)
-        if (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED) && ljt_arenas[i].module == a->module)
-            arenas += ljt_arenas[i].stats.mapped;
-    uint64_t direct = module > arenas ? module - arenas : 0;
-    a->stats.live = live > direct ? live - direct : live;
+    a->stats.live = live_bytes(a);
 }
 
 /* The end of a window, if it has come. */
@@ -296,6 +296,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
             judge(a, now);
         p->settled = false;
         ljt_policy_observe(&p->policy, now, p->seq, ljt_config.decay_ms * MS);
+        ljt_policy_live(&p->policy, now, live_bytes(a), ljt_config.decay_ms * MS);
         a->stats.decay = ljt_pressure_is_high() ? 0 : ljt_policy_decay(&p->policy, ljt_config.decay_ms * MS);
         a->stats.quiet = p->policy.quiet;
         if (now < next_round(a))

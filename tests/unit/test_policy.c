@@ -151,6 +151,31 @@ Test(policy, quiet_vms_have_the_configured_decay_and_no_slack)
     cr_expect(ljt_policy_decay(&p, DECAY) == DECAY && ljt_policy_slack(&p, 100 * MIB, 5) == 0);
 }
 
+/* Looks that are a stretched decay apart may miss the peak between them: what it needs is not to pass for old. */
+Test(policy, a_bad_score_keeps_room_for_the_last_peak)
+{
+    struct ljt_policy p = {0};
+    uint64_t now = 1 * SECOND;
+    ljt_policy_live(&p, now, 50 * MIB, DECAY);
+    ljt_policy_live(&p, now, 2 * MIB, DECAY);
+    cr_expect(ljt_policy_slack(&p, 2 * MIB, 0) == 0, "not while the score is good");
+    cr_assert(window(&p, &now, 64 * MIB, 100) == 2 * DECAY);
+    cr_expect(ljt_policy_slack(&p, 2 * MIB, 0) == 48 * MIB);
+    cr_expect(ljt_policy_slack(&p, 60 * MIB, 5) == 3 * MIB, "and the other slack where that is more");
+    ljt_policy_live(&p, now += 2 * DECAY, 3 * MIB, DECAY);
+    cr_expect(ljt_policy_slack(&p, 2 * MIB, 0) == 48 * MIB, "for one to two decays in force");
+    ljt_policy_live(&p, now += DECAY, 30 * MIB, DECAY);
+    ljt_policy_live(&p, now += DECAY, 2 * MIB, DECAY);
+    cr_expect(ljt_policy_slack(&p, 2 * MIB, 0) == 28 * MIB);
+    p.quiet = true;
+    cr_expect(ljt_policy_slack(&p, 2 * MIB, 0) == 0);
+    p.quiet = false;
+    ljt_policy_live(&p, now += 4 * DECAY, 2 * MIB, DECAY);
+    cr_expect(ljt_policy_slack(&p, 2 * MIB, 0) == 0);
+    ljt_policy_live(&p, now, 50 * MIB, 0);
+    cr_expect(ljt_policy_slack(&p, 2 * MIB, 0) == 0, "nothing without a decay");
+}
+
 Test(policy, no_decay_stays_no_decay)
 {
     struct ljt_policy p = {0};
