@@ -170,7 +170,7 @@ static void end_cycle(struct ljt_arena *a, const struct ljt_gc *gc)
     if (a->idle.from_rest)
         ljt_worth_learn(&a->idle.worth, a->idle.total, gc->total);
     else /* it was under way while the VM was at work */
-        a->idle.worth.again = true;
+        a->idle.worth.again = LJT_WORTH_AGAIN;
 }
 
 /* A cycle that is under way, ours or not, is ended, if it may free enough to matter; a new one must be likely to pay. */

@@ -46,6 +46,9 @@
  * auto: what makes a cycle worth it. The growth since the last one is known, what of the rest was dropped is not;
  * so it is tried, and the outcome is believed. The growth can't be more than half (then LuaJIT collects by itself):
  * more than half means that a peak is over.
+ *   More cycles follow, without growth: one that was under way before has marked what was dropped during it. And one that
+ * has left less than a quarter, which is a peak's end, has left what finalizers and weak tables held, what was allocated
+ * while it swept, and the string table, of which each cycle returns a half. What those free says nothing of the next.
  *   The first time 1/64 suffices (else one peak in five would happen to have had a cycle of its own shortly before
  * its end, and be kept). A cycle that has freed less than half makes it 1/8, then 1/2, which is never; until the
  * heap is twice what that cycle has left: another peak.
@@ -58,7 +61,7 @@ bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always)
     uint64_t growth = ljt_gc_growth(gc);
     if (w->share == 0 || (w->left != 0 && gc->total >= 2 * w->left))
         *w = (struct ljt_worth){.share = SHARE_FIRST, .again = w->again};
-    if (w->again && gc->total >= least)
+    if (w->again != 0 && gc->total >= least)
         return true;
     return growth >= least && (always || growth >= gc->total >> w->share);
 }
@@ -66,11 +69,15 @@ bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always)
 void ljt_worth_learn(struct ljt_worth *w, uint64_t before, uint64_t after)
 {
     uint64_t freed = before > after ? before - after : 0;
+    bool expected = w->again != 0;
     w->left = after;
-    w->again = false;
+    if (expected)
+        w->again--;
+    if (freed > before / 4 * 3)
+        w->again = LJT_WORTH_AGAIN;
     if (freed >= before / 2)
         w->share = SHARE_FIRST;
-    else
+    else if (!expected)
         w->share = w->share > 1 ? w->share / 2 : 1;
 }
 
@@ -81,7 +88,7 @@ static void judge(struct ljt_arena *a, const struct ljt_gc *gc)
     if (n->begun)
         ljt_worth_learn(&n->worth, n->total, gc->total);
     else /* it was under way while the VM was busy: what it has freed says little */
-        n->worth.again = true;
+        n->worth.again = LJT_WORTH_AGAIN;
     atomic_store_explicit(&n->given, false, memory_order_release); /* pairs with ljt_nudge_give */
 }
 

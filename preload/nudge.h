@@ -28,8 +28,8 @@ struct ljt_gc;
 /* What has been learned of whether cycles pay. All zero: nothing yet. */
 struct ljt_worth {
     uint64_t
-        left;   /* in use when the last cycle of ours ended; 0: none has, since the heap has last doubled */
-    bool again; /* a cycle that was under way before has ended: what was dropped during it is still there */
+        left; /* in use when the last cycle of ours ended; 0: none has, since the heap has last doubled */
+    unsigned again; /* so many cycles are due, whatever has come in since */
     unsigned share; /* the growth that is worth a cycle is total >> share; 0: not set yet */
 };
 
@@ -47,6 +47,9 @@ struct ljt_nudge {
     bool begun;         /* it was begun by us */
     _Atomic bool given; /* a nudged cycle is on its way */
 };
+
+/* So many cycles follow one that was under way before, or that was a peak's end. */
+#define LJT_WORTH_AGAIN 2
 
 /* Is a cycle likely to pay, or (always) at least not in vain? The collector rests. And what the last one has taught. */
 bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always);

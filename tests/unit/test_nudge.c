@@ -538,6 +538,42 @@ Test(nudge, cycles_that_free_little_become_rare_until_the_next_peak)
               (unsigned long long)before);
 }
 
+/* A heap of so many MiB, a quarter MiB of which has come in since the last cycle: too little for one. */
+static bool pays(struct ljt_worth *w, uint64_t mib)
+{
+    uint64_t total = mib << 20, least = 256 * KIB;
+    struct ljt_gc gc = {.total = total, .estimate = total - least, .threshold = 2 * total, .pause = 200};
+    return ljt_worth_pays(w, &gc, false);
+}
+
+Test(nudge, two_more_cycles_follow_the_end_of_a_peak)
+{
+    struct ljt_worth w = {0};
+    ljt_config.min_reclaim = 1024 * KIB;
+    cr_expect(!pays(&w, 8));
+    ljt_worth_learn(&w, 100 << 20, 24 << 20);
+    cr_expect(pays(&w, 24));
+    ljt_worth_learn(&w, 24 << 20, 23 << 20);
+    cr_expect(pays(&w, 23));
+    ljt_worth_learn(&w, 23 << 20, 23 << 20);
+    cr_expect(!pays(&w, 23));
+    cr_expect(w.share == 6, "nothing is learned from cycles that were not hoped to free half");
+    ljt_worth_learn(&w, 23 << 20, 22 << 20);
+    cr_expect(w.share == 3);
+    ljt_worth_learn(&w, 100 << 20, 26 << 20);
+    cr_expect(!pays(&w, 26), "a cycle like LuaJIT's own, which halve the heap");
+}
+
+Test(nudge, what_follows_a_peak_is_not_collected_below_what_is_worth_a_pass)
+{
+    struct ljt_worth w = {0};
+    ljt_config.min_reclaim = 1024 * KIB;
+    ljt_worth_learn(&w, 100 << 20, 1 << 20);
+    cr_expect(pays(&w, 1));
+    ljt_config.min_reclaim = 2048 * KIB;
+    cr_expect(!pays(&w, 1));
+}
+
 Test(nudge, on_means_each_time)
 {
     ljt_config.gc_nudge = LJT_GC_NUDGE_ON;
