@@ -1,7 +1,7 @@
 # How long the VM waits in the gate's slow path, as the library's own histogram has it, with a thread beside it
 # that only looks at the clock, for as long a time and in windows as long as the median wait. Then the same with
-# VM and reclaimer on one processor, where the whole run is compared with plain, too. A run at default settings has
-# a few hundred entries, and its first ones prove the heap and start the thread; a run with an eager reclaimer has
+# VM and reclaimer on one processor, where the whole run is compared with plain, too. A run of a few seconds at default settings
+# has a few hundred entries, and its first ones prove the heap and start the thread; a run with an eager reclaimer has
 # as many thousand.
 
 processor=$(sed -n 's/^Cpus_allowed_list:\s*\([0-9]*\).*/\1/p' /proc/self/status)
@@ -82,7 +82,7 @@ eager=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100 LJTRIM_MIN_
 sawtooth=(luajit bench/workloads/sawtooth.lua)
 churn=(luajit bench/workloads/sessions.lua "$(size 500 100)")
 
-waits sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 4 1)" "$(size 100 40)"
+waits sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 12 1)" "$(size 100 40)"
 waits eager "the same, eager reclaimer" "${eager[@]}" "${sawtooth[@]}" "$(size 2 1)" "$(size 100 40)"
 waits sessions "session churn" "${churn[@]}"
 waits strings "string churn" luajit bench/workloads/strings.lua "$(size 8 2)"
