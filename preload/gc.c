@@ -9,6 +9,7 @@ enum {
     WHITE = 16,
     STATE = 17,
     MMUDATA = 64,
+    DEBT = 72,
     ESTIMATE = 80,
     STEPMUL = 88,
     PAUSE = 92
@@ -50,6 +51,7 @@ bool ljt_gc_read(const struct ljt_arena *a, struct ljt_gc *gc)
         return false;
     gc->total = word(a, TOTAL);
     gc->threshold = word(a, THRESHOLD);
+    gc->debt = word(a, DEBT);
     gc->estimate = word(a, ESTIMATE);
     gc->stepmul = half(a, STEPMUL);
     gc->pause = half(a, PAUSE);
@@ -86,7 +88,8 @@ bool ljt_gc_runs(const struct ljt_gc *gc)
 
 void ljt_gc_demand(const struct ljt_arena *a, unsigned steps)
 {
-    uint64_t total = word(a, TOTAL), debt = (uint64_t)steps * STEP_SIZE;
-    __atomic_store_n((uint64_t *)((uintptr_t)a->gc_total + THRESHOLD), total > debt ? total - debt : 0,
+    uint64_t total = word(a, TOTAL), debt = word(a, DEBT), wanted = (uint64_t)steps * STEP_SIZE;
+    uint64_t more = wanted > debt ? wanted - debt : 0; /* lj_gc_step adds it to the debt */
+    __atomic_store_n((uint64_t *)((uintptr_t)a->gc_total + THRESHOLD), total > more ? total - more : 0,
                      __ATOMIC_RELAXED);
 }

@@ -7,6 +7,7 @@
  *     gc.total ->  0  total       bytes in use
  *                  8  threshold   lj_gc_check: total >= threshold starts or drives a cycle; 1 << 47: stopped
  *                 16  currentwhite, 17 state (0: between two cycles), ...
+ *                 72  debt        of the threshold's distance, what the steps so far have not paid off
  *                 80  estimate    bytes that were in use when the last cycle ended, about
  *                 88  stepmul, 92 pause (32 bits each, per cent)
  *
@@ -24,10 +25,12 @@
 
 struct ljt_arena;
 
+#define LJT_GC_PROPAGATE 1 /* the state in which what is live is marked, in all of these revisions */
+
 enum { LJT_GC_BYTES = 96 }; /* from gc.total on, what is read */
 
 struct ljt_gc {
-    uint64_t total, threshold, estimate;
+    uint64_t total, threshold, debt, estimate;
     uint32_t stepmul, pause;
     uint8_t white, state;
     bool finalizable; /* there are objects whose finalizers are due (gc.mmudata, at 64) */
@@ -50,7 +53,8 @@ bool ljt_gc_runs(const struct ljt_gc *gc);
 
 /*
  * Makes the VM's next checks take a step each, so many in all: threshold = total - steps KiB, as lua_gc(L, LUA_GCSTEP,
- * steps) has it; between two cycles it begins one. On the mutator's thread, see nudge.c.
+ * steps) has it, less what is still to be taken of earlier ones; between two cycles it begins one. On the mutator's
+ * thread, see nudge.c.
  */
 void ljt_gc_demand(const struct ljt_arena *a, unsigned steps);
 

@@ -45,6 +45,7 @@ struct ljt_nudge {
     /* Written by the mutator: the rest before `given`; read by the reclaimer before it clears `given`. */
     uint64_t total;     /* in use when the cycle began, or was first hastened */
     bool begun;         /* it was begun by us */
+    uint64_t gave;      /* the time of the last drop */
     _Atomic bool given; /* a nudged cycle is on its way */
 };
 

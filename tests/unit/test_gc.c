@@ -165,6 +165,18 @@ Test(gc, reads_what_is_made_by_hand)
     cr_expect(*(uint64_t *)(made + 8) == 0, "not below zero");
 }
 
+Test(gc, a_demand_counts_what_is_still_to_be_taken)
+{
+    make();
+    *(uint64_t *)(made + 72) = 4096;
+    cr_expect(fields().debt == 4096);
+    ljt_gc_demand(arena, 10);
+    cr_expect(*(uint64_t *)(made + 8) == 5000000 - 6 * KIB);
+    *(uint64_t *)(made + 72) = 20 * KIB;
+    ljt_gc_demand(arena, 10);
+    cr_expect(*(uint64_t *)(made + 8) == 5000000, "a step at the next check, and no more of them");
+}
+
 Test(gc, what_can_not_be_is_not_read)
 {
     make();

@@ -446,6 +446,61 @@ Test(nudge, a_drop_takes_few_steps)
     cr_expect(in_use() > before / 2);
 }
 
+/* The steps that are demanded from now on, after so many ms without a call. */
+static uint64_t demanded_after(unsigned ms)
+{
+    struct ljt_gc gc;
+    lab_pass_time(ms * MS);
+    ljt_nudge_drip(arena, ljt_kernel.now());
+    cr_assert(posted());
+    ljt_alloc_fn *gate = ljt_gate_trampoline(arena->slot);
+    gate(arena->m, gate(arena->m, NULL, 0, 100), 100, 0);
+    cr_assert(!posted() && ljt_gc_read(arena, &gc) && gc.threshold <= gc.total);
+    return (gc.total - gc.threshold + gc.debt) / 1024;
+}
+
+Test(nudge, missed_drops_are_made_up_for_but_not_for_ever)
+{
+    struct ljt_gc gc;
+    open_vm();
+    fill();
+    drop();
+    round_after(1000);
+    round_after(1000);
+    do
+        allocate_a_little();
+    while (ljt_gc_read(arena, &gc) && gc.state < 3 && nudges() == 1);
+    cr_assert(gc.state >= 3 && atomic_load(&arena->nudge.given), "the sweep has begun");
+    for (int i = 0; i < 100; i++) /* what is left of the steps that were for marking */
+        allocate_a_little();
+    cr_assert(ljt_gc_read(arena, &gc) && gc.state >= 3 && gc.debt < 8 * KIB, "%u %llu", gc.state,
+              (unsigned long long)gc.debt);
+    cr_expect(demanded_after(5) == 8);
+    cr_expect(demanded_after(16) == 24, "three at once");
+    cr_expect(demanded_after(16) == 24, "and they do not add up");
+    cr_expect(demanded_after(500) == 40, "a millisecond at most");
+}
+
+Test(nudge, what_a_cycle_frees_does_not_make_the_vm_busy)
+{
+    open_vm();
+    fill();
+    drop();
+    void *block = ljt_gate_trampoline(arena->slot)(arena->m, NULL, 0, 100);
+    round_after(1000);
+    round_after(1000);
+    allocate_a_little();
+    cr_assert(atomic_load(&arena->nudge.given));
+    for (int n = 0; n < 300000; n++)
+        block = ljt_gate_trampoline(arena->slot)(arena->m, block, 100, 100);
+    round_after(1000);
+    cr_expect(posted());
+    for (int n = 0; n < 510000; n++)
+        block = ljt_gate_trampoline(arena->slot)(arena->m, block, 100, 100);
+    round_after(1000);
+    cr_expect(!posted(), "but this does");
+}
+
 Test(nudge, a_drop_that_nobody_takes_wakes_nobody)
 {
     open_vm();
