@@ -147,12 +147,15 @@ function shapes.verify(shape, survivors)
   return check and check(survivors) or 0
 end
 
--- One step of the load in a trough, of about a kilobyte: a cache goes on with its work, else a string comes and goes.
-function shapes.step(survivors, number)
+-- One step of the load in a trough, of about a kilobyte: a cache goes on with its work, else a string comes and goes, or
+-- with kind "objects" a session of eight small ones (650 bytes).
+function shapes.step(survivors, number, kind)
   if survivors.limit then
     survivors.last = survivors.last + 1
     survivors:get(survivors.last)
     survivors:shrink(survivors.limit)
+  elseif kind == "objects" then
+    shapes.last = workload.session(number)
   else
     shapes.last = ("x"):rep(990) .. number -- kept, else the compiler leaves it out
   end
