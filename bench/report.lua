@@ -1,8 +1,9 @@
--- report.lua DIR: reads the samples of all groups in DIR (*.tsv, written by bench/run), writes DIR/benchmarks.csv,
--- and prints the report in Markdown. What a row claims is decided here, and only here: see verdict().
+-- report.lua DIR [DOCS]: reads the samples of all groups in DIR (*.tsv, written by bench/run), writes DIR/benchmarks.csv,
+-- and prints the report in Markdown. What a row claims is decided here, and only here: see verdict(). A group without
+-- samples in DIR keeps what the report in DOCS says of it, if that is of the same machine.
 
 local statistics, frontier = require "statistics", require "frontier"
-local dir = arg[1]
+local dir, docs = arg[1], arg[2]
 
 local GROUPS = {
   { "memory", "Memory after a peak", "Five seconds after the collector has run, at default settings, measured from "
@@ -218,12 +219,14 @@ local function write_csv(file, r)
   end
 end
 
-local function first_match(path, pattern)
+local function contents(path)
   local file = io.open(path)
   local text = file and file:read("*a") or ""
   if file then file:close() end
-  return text:match(pattern) or "unknown"
+  return text
 end
+
+local function first_match(path, pattern) return contents(path):match(pattern) or "unknown" end
 
 local function command(line)
   local pipe = io.popen(line .. " 2>/dev/null")
@@ -232,12 +235,12 @@ local function command(line)
   return answer or "unknown"
 end
 
-local function print_machine()
+local function machine()
   local luajit = command("luajit -v"):match("^(%S+ %S+)") or "unknown"
-  print(("%s, %s processors; Linux %s, transparent huge pages: %s; Debian %s; %s."):format(
+  return ("%s, %s processors; Linux %s, transparent huge pages: %s; Debian %s; %s."):format(
     first_match("/proc/cpuinfo", "model name%s*:%s*([^\n]*)"), command("nproc"), command("uname -r"):match("^[%d.]+") or "",
     first_match("/sys/kernel/mm/transparent_hugepage/enabled", "%[(%w+)%]"),
-    first_match("/etc/debian_version", "[^\n]*"), luajit))
+    first_match("/etc/debian_version", "[^\n]*"), luajit)
 end
 
 print [[
@@ -245,13 +248,27 @@ print [[
 
 <!-- Written by `make bench ARGS=--update-docs`. -->
 ]]
-print_machine()
+print(machine())
 print [[
 
 Medians, with the least and the greatest value in parentheses. Plain and preloaded runs alternate, and in the same
 rounds the plain process is measured once more under another label: A/A, the noise of this machine. Ratios are medians
 of the pairs' ratios with their 95% interval (bootstrap). A bound on a ratio is claimed only where the A/A interval is
 narrower than the bound; otherwise the row says unresolved. All figures, with quartiles: benchmarks.csv.]]
+
+-- What the last report says of a group: its section, and its lines of the CSV file.
+local last_report = docs and contents(docs .. "/BENCHMARKS.md") or ""
+local last_csv = docs and contents(docs .. "/benchmarks.csv") or ""
+
+local function kept(name, title)
+  local from = last_report:find(machine(), 1, true) and last_report:find("\n## " .. title .. "\n", 1, true)
+  if not from then return nil end
+  local lines = {}
+  for line in last_csv:gmatch("[^\n]+\n") do
+    if line:sub(1, #name + 1) == name .. "." then lines[#lines + 1] = line end
+  end
+  return last_report:sub(from, (last_report:find("\n## ", from + 1, true) or 0) - 1), table.concat(lines)
+end
 
 local csv = assert(io.open(dir .. "/benchmarks.csv", "w"))
 csv:write(CSV)
@@ -285,12 +302,16 @@ for _, g in ipairs(GROUPS) do
     end
     print(("\nLibrary at %s.%s"):format(group.version,
       group.quick and " **Quick run, with small sizes: these are no results.**" or ""))
+  else
+    local section, lines = kept(g[1], g[2])
+    if section then
+      io.write(section:match("^(.-)\n*$"), "\n")
+      csv:write(lines)
+    end
   end
 end
 csv:close()
 
-local duel = io.open(dir .. "/oom-duel.md") -- by scripts/oom-duel; the last section, which it also replaces by itself
-if duel then
-  io.write("\n", duel:read("*a"))
-  duel:close()
-end
+-- By scripts/oom-duel; the last section, which it also replaces by itself.
+local duel = contents(dir .. "/oom-duel.md")
+io.write(duel ~= "" and "\n" .. duel or kept("oom-duel", "The OOM duel") or "")
