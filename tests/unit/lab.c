@@ -27,8 +27,49 @@ void lab_init(void)
     ljt_kernel_probe();
     ljt_config_load(NULL, &config, NULL, NULL);
     ljt_log_open(&config);
+    config.pressure = LJT_PRESSURE_OFF;
     ljt_config = config;
     atomic_store(&ljt_wiped.reclaimer, LJT_RECLAIMER_FAILED);
+}
+
+/* ---- Waiting ---- */
+
+void lab_pause_ms(long ms)
+{
+    struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
+    nanosleep(&ts, NULL);
+}
+
+static void (*unwatched_wait)(const volatile void *word, uint32_t value, uint64_t ns);
+static _Atomic bool asleep;
+static _Atomic unsigned sleeps;
+
+/* Who waits for the reclaimer comes here, too, but with a limit. */
+static void watched_wait(const volatile void *word, uint32_t value, uint64_t ns)
+{
+    if (ns == UINT64_MAX) {
+        atomic_fetch_add(&sleeps, 1);
+        atomic_store(&asleep, true);
+    }
+    unwatched_wait(word, value, ns);
+    if (ns == UINT64_MAX)
+        atomic_store(&asleep, false);
+}
+
+void lab_watch_sleep(void)
+{
+    unwatched_wait = ljt_kernel.futex_wait;
+    ljt_kernel.futex_wait = watched_wait;
+}
+
+bool lab_is_asleep(void)
+{
+    return atomic_load(&asleep);
+}
+
+unsigned lab_sleeps(void)
+{
+    return atomic_load(&sleeps);
 }
 
 /* ---- Randomness ---- */

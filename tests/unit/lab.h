@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "arena.h"
 #include "config.h"
@@ -35,8 +36,37 @@ struct lua_State;
 #define LAB_SLOWNESS 1
 #endif
 
-/* Defaults for the configuration, the kernel's facts, no reclaimer thread (nothing starts one). */
+/*
+ * Defaults for the configuration, the kernel's facts, no reclaimer thread (nothing starts one). But for pressure, which is
+ * off: how short of memory the machine is that runs the tests is not to matter.
+ */
 void lab_init(void);
+
+/*
+ * ---- Waiting ----
+ * No test may depend on how soon a thread has a processor, nor on how long the process is stopped meanwhile. It waits for
+ * what is to come; the limits are there to end what hangs, and cost nothing where nothing does.
+ */
+#define LAB_PATIENCE 200 /* s that one wait may take */
+#define LAB_TIMEOUT 600  /* s that one test may take */
+
+void lab_pause_ms(long ms);
+
+/* Waits for the condition, doing something again and again meanwhile. False where it does not come. */
+#define lab_await_doing(condition, ...)                                                               \
+    ({                                                                                                \
+        bool met_;                                                                                    \
+        for (time_t began_ = time(NULL); !(met_ = (condition)) && time(NULL) - began_ < LAB_PATIENCE; \
+             (__VA_ARGS__))                                                                           \
+            ;                                                                                         \
+        met_;                                                                                         \
+    })
+#define lab_await(condition) lab_await_doing(condition, lab_pause_ms(5))
+
+/* From here on: is the reclaimer in a sleep that only a ring ends, and how many of these there were. */
+void lab_watch_sleep(void);
+bool lab_is_asleep(void);
+unsigned lab_sleeps(void);
 
 /* ---- Randomness: TEST_SEED=n repeats a run ---- */
 

@@ -15,7 +15,7 @@
 
 #include "module.h"
 
-TestSuite(arena, .init = lab_init, .timeout = 120);
+TestSuite(arena, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 /* A call through whatever allocf is. */
 static void call(const struct lab_vm *vm)

@@ -21,7 +21,7 @@ static void init(void)
     ljt_config.mode = LJT_MODE_PATCHED;
 }
 
-TestSuite(birth, .init = init, .timeout = 60);
+TestSuite(birth, .init = init, .timeout = LAB_TIMEOUT);
 
 /* An address in LuaJIT's luaL_newstate. */
 static uintptr_t in_luaL_newstate(void)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-TestSuite(claim, .init = lab_init, .timeout = 60);
+TestSuite(claim, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 /*
  * Claims [c + from, end - to) of a free chunk, looks, purges it, hands it back. The heap must be what it was:

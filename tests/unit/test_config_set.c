@@ -10,7 +10,7 @@
 #include "log.h"
 #include "text.h"
 
-TestSuite(config_set, .init = lab_init, .timeout = 60);
+TestSuite(config_set, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 static char said[LJT_CONFIG_LINE_MAX + 1];
 

@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "control.h"
@@ -27,13 +26,9 @@ static void set_up(void)
     ljt_config.max_cpu_pct = 0.01;
 }
 
-TestSuite(control, .init = set_up, .timeout = 120);
+TestSuite(control, .init = set_up, .timeout = LAB_TIMEOUT);
 
-static void pause_ms(long ms)
-{
-    struct timespec ts = {ms / 1000, ms % 1000 * 1000000};
-    nanosleep(&ts, NULL);
-}
+enum { LONG = 60000 }; /* ms: the longest time that may be given; a limit for what hangs */
 
 static const char *const fill =
     "keep, gone = {}, {} "
@@ -79,10 +74,7 @@ static size_t floor_of(const struct lab_vm *vm)
 
 static bool falls_below(const struct lab_vm *vm, size_t bytes)
 {
-    for (int i = 0; i < 1000; i++, pause_ms(10))
-        if (resident(vm) < bytes)
-            return true;
-    return false;
+    return lab_await_doing(resident(vm) < bytes, lab_pause_ms(10));
 }
 
 static bool at_floor(const struct lab_vm *vm)
@@ -98,7 +90,7 @@ Test(control, trim_goes_down_to_the_floor_from_the_vms_own_thread)
     struct lab_vm vm = trough();
     size_t high = resident(&vm);
     errno = 12345;
-    int64_t purged = ljtrim_trim(0, 30000, 0);
+    int64_t purged = ljtrim_trim(0, LONG, 0);
     cr_expect(errno == 12345);
     cr_expect(at_floor(&vm), "%zu of %zu KiB, the floor is %zu", resident(&vm) >> 10, high >> 10,
               floor_of(&vm) >> 10);
@@ -106,14 +98,14 @@ Test(control, trim_goes_down_to_the_floor_from_the_vms_own_thread)
               (long long)purged);
     cr_expect(lab_arena_of(vm.m)->work.claims == 0);
     lab_run(vm.L, "check()");
-    cr_expect(ljtrim_trim(0, 30000, 0) < (int64_t)MIB, "nothing is left");
+    cr_expect(ljtrim_trim(0, LONG, 0) < (int64_t)MIB, "nothing is left");
     lab_run(vm.L, fill);
     lab_run(vm.L, "check()");
 }
 
 static void *trims(void *result)
 {
-    *(int64_t *)result = ljtrim_trim(0, 30000, 0);
+    *(int64_t *)result = ljtrim_trim(0, LONG, 0);
     return NULL;
 }
 
@@ -134,13 +126,13 @@ Test(control, trim_ends_at_its_bytes)
 {
     struct lab_vm vm = trough();
     size_t high = resident(&vm), bound = 3 * MIB + 5000;
-    int64_t purged = ljtrim_trim(bound, 30000, 0);
+    int64_t purged = ljtrim_trim(bound, LONG, 0);
     cr_expect(purged >= (int64_t)bound && purged <= (int64_t)ljt_page_up(bound), "%lld", (long long)purged);
     cr_expect(resident(&vm) + (size_t)purged <= high + MIB / 4);
-    pause_ms(50);
+    lab_pause_ms(50);
     cr_expect(resident(&vm) + 2 * bound > high, "nor does anything go on behind it");
-    cr_expect(ljtrim_trim(1, 30000, 0) == (int64_t)ljt_page_size);
-    cr_expect(ljtrim_trim(bound, 30000, 0) >= (int64_t)bound, "and it can be had again");
+    cr_expect(ljtrim_trim(1, LONG, 0) == (int64_t)ljt_page_size);
+    cr_expect(ljtrim_trim(bound, LONG, 0) >= (int64_t)bound, "and it can be had again");
     lab_run(vm.L, "check()");
 }
 
@@ -159,9 +151,9 @@ Test(control, trim_returns_in_time_though_nothing_can_be_done)
     uint64_t start = ljt_kernel.now();
     cr_expect(ljtrim_trim(0, 50, 0) == 0);
     uint64_t took = ljt_kernel.now() - start;
-    cr_expect(took >= 50 * MS && took < 1000 * MS, "%llu ms", (unsigned long long)(took / MS));
+    cr_expect(took >= 50 * MS && took < LONG * MS, "%llu ms", (unsigned long long)(took / MS));
     stall(&vm, false);
-    cr_expect(ljtrim_trim(0, 30000, 0) > 0, "the next one is not kept out by the last");
+    cr_expect(ljtrim_trim(0, LONG, 0) > 0, "the next one is not kept out by the last");
     cr_expect(at_floor(&vm));
     lab_run(vm.L, "check()");
 }
@@ -174,11 +166,11 @@ Test(control, trim_waits_for_its_turn_or_says_that_it_had_none)
     stall(&vm, true);
     cr_assert(pthread_create(&thread, NULL, trims, &purged) == 0);
     while (atomic_load(&ljt_wiped.trim) == 0)
-        pause_ms(1);
+        lab_pause_ms(1);
     cr_expect(ljtrim_trim(0, 30, 0) == -EBUSY);
     cr_expect(ljtrim_trim(0, 30, LJTRIM_NO_WAIT) == -EBUSY);
     stall(&vm, false);
-    cr_expect(ljtrim_trim(0, 30000, 0) >= 0);
+    cr_expect(ljtrim_trim(0, LONG, 0) >= 0);
     pthread_join(thread, NULL);
     cr_expect(purged > 0 && at_floor(&vm));
 }
@@ -187,7 +179,7 @@ Test(control, trim_in_the_background_returns_at_once)
 {
     struct lab_vm vm = trough();
     size_t high = resident(&vm);
-    cr_expect(ljtrim_trim(0, 30000, LJTRIM_NO_WAIT) == 0);
+    cr_expect(ljtrim_trim(0, LONG, LJTRIM_NO_WAIT) == 0);
     cr_expect(falls_below(&vm, high / 4), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
     lab_run(vm.L, "check()");
 }
@@ -195,7 +187,7 @@ Test(control, trim_in_the_background_returns_at_once)
 Test(control, trim_of_several_vms)
 {
     struct lab_vm a = trough(), b = trough();
-    cr_expect(ljtrim_trim(0, 30000, 0) > 0);
+    cr_expect(ljtrim_trim(0, LONG, 0) > 0);
     cr_expect(at_floor(&a) && at_floor(&b));
 }
 
@@ -217,12 +209,12 @@ Test(control, trim_does_not_touch_what_is_only_observed)
 Test(control, what_comes_after_a_trim_keeps_to_the_policy)
 {
     struct lab_vm vm = trough();
-    cr_expect(ljtrim_trim(0, 30000, 0) > 0);
+    cr_expect(ljtrim_trim(0, LONG, 0) > 0);
     lab_run(vm.L, fill);
     lab_run(vm.L, drop);
     tell_of_mappings();
     size_t high = resident(&vm);
-    pause_ms(300);
+    lab_pause_ms(300);
     cr_expect(resident(&vm) + MIB > high, "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
 }
 
@@ -244,7 +236,7 @@ Test(control, a_paused_library_has_nothing_claimed_and_purges_nothing)
     work_at_sight();
     for (int round = 0; round < 10; round++) {
         lab_run(vm.L, "for i = 1, 100 do local t = {i} end");
-        cr_expect(ljtrim_pause(30000) == 0);
+        cr_expect(ljtrim_pause(LONG) == 0);
         cr_assert(ljt_gate_hold(a->slot, 100 * MS));
         cr_expect(a->work.claims == 0 &&
                   (atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_REQUEST) == 0);
@@ -255,10 +247,10 @@ Test(control, a_paused_library_has_nothing_claimed_and_purges_nothing)
         lab_run(vm.L, fill);
         lab_run(vm.L, drop);
         tell_of_mappings();
-        pause_ms(10);
+        lab_pause_ms(10);
         cr_expect(lab_glance(&a->stats.purged) == purged && lab_glance(&a->stats.looks) == looks);
         cr_expect(ljtrim_resume() == 0);
-        pause_ms(round);
+        lab_pause_ms(round);
     }
     cr_expect(falls_below(&vm, 2 * low + MIB), "%zu KiB after it goes on", resident(&vm) >> 10);
     lab_run(vm.L, "check()");
@@ -266,17 +258,17 @@ Test(control, a_paused_library_has_nothing_claimed_and_purges_nothing)
 
 Test(control, a_paused_library_sleeps)
 {
+    lab_watch_sleep();
     struct lab_vm vm = trough();
     work_at_sight();
-    cr_expect(ljtrim_pause(30000) == 0);
-    pause_ms(50);
-    uint64_t cpu = ljt_reclaim_cpu();
+    cr_expect(ljtrim_pause(LONG) == 0);
+    cr_assert(lab_await(lab_is_asleep()));
+    unsigned before = lab_sleeps();
     for (int i = 0; i < 20; i++) {
         lab_run(vm.L, "for i = 1, 100 do local t = {i} end");
-        pause_ms(10);
+        lab_pause_ms(10);
     }
-    cr_expect(ljt_reclaim_cpu() - cpu < MS, "%llu us: the VM rings once at most",
-              (unsigned long long)(ljt_reclaim_cpu() - cpu) / 1000);
+    cr_expect(lab_sleeps() - before <= 1, "%u: the VM rings once at most", lab_sleeps() - before);
 }
 
 Test(control, pauses_are_counted)
@@ -284,13 +276,13 @@ Test(control, pauses_are_counted)
     cr_expect(ljtrim_resume() == -EINVAL);
     cr_expect(ljtrim_pause(0) == 0 && ljt_control_paused(), "without a thread, too");
     struct lab_vm vm = trough();
-    ljtrim_pause(30000);
+    ljtrim_pause(LONG);
     cr_expect(ljtrim_pause(60001) == -EINVAL);
     cr_expect(ljtrim_trim(0, 100, 0) == -EAGAIN);
     size_t high = resident(&vm);
     work_at_sight();
     cr_expect(ljtrim_resume() == 1);
-    pause_ms(50);
+    lab_pause_ms(50);
     cr_expect(resident(&vm) + MIB > high);
     cr_expect(ljtrim_resume() == 0 && !ljt_control_paused());
     cr_expect(falls_below(&vm, high / 4));
@@ -303,16 +295,16 @@ Test(control, a_pause_that_cant_hand_back_says_so_and_holds)
     struct ljt_arena *a = lab_arena_of(vm.m);
     size_t high = resident(&vm);
     stall(&vm, true);
-    cr_expect(ljtrim_trim(0, 200, LJTRIM_NO_WAIT) == 0);
+    cr_expect(ljtrim_trim(0, LONG, LJTRIM_NO_WAIT) == 0); /* the pause ends it */
     while ((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_REQUEST) == 0)
-        pause_ms(1);
+        lab_pause_ms(1);
     uint64_t start = ljt_kernel.now();
-    cr_expect(ljtrim_pause(20) == -ETIMEDOUT && ljt_kernel.now() - start < 1000 * MS);
+    cr_expect(ljtrim_pause(20) == -ETIMEDOUT && ljt_kernel.now() - start < LONG * MS);
     cr_expect(ljt_control_paused());
     stall(&vm, false);
-    for (int i = 0; i < 50; i++, pause_ms(2))
+    for (int i = 0; i < 50; i++, lab_pause_ms(2))
         lab_run(vm.L, "for i = 1, 10 do local t = {i} end");
-    cr_expect(ljtrim_pause(30000) == 0, "now it is quiet");
+    cr_expect(ljtrim_pause(LONG) == 0, "now it is quiet");
     cr_expect(a->work.claims == 0 && resident(&vm) + 2 * MIB > high);
 }
 
@@ -322,7 +314,7 @@ Test(control, a_shorter_decay_is_not_waited_for_as_long_as_the_old_one)
 {
     struct lab_vm vm = trough();
     size_t high = resident(&vm);
-    pause_ms(100);
+    lab_pause_ms(100);
     cr_expect(resident(&vm) + MIB > high);
     work_at_sight();
     cr_expect(falls_below(&vm, high / 4), "%zu of %zu KiB", resident(&vm) >> 10, high >> 10);
@@ -353,7 +345,7 @@ Test(control, statistics_come_in_three_formats)
 {
     static char buf[32 << 10];
     struct lab_vm vm = trough();
-    cr_expect(ljtrim_trim(0, 30000, 0) > 0);
+    cr_expect(ljtrim_trim(0, LONG, 0) > 0);
     static const struct {
         const char *format, *begin, *part;
     } wanted[] = {{"text", "ljtrim: statistics of pid ", "mode native (auto: lj_alloc was recognised); mem"},
@@ -413,14 +405,14 @@ static void *meddles(void *arg)
         case 1: ljtrim_trim(0, 5, LJTRIM_NO_WAIT); break;
         case 2:
             ljtrim_pause((dice >> 36) & 3);
-            pause_ms((dice >> 38) & 3);
+            lab_pause_ms((dice >> 38) & 3);
             cr_assert(ljtrim_resume() >= 0);
             break;
         case 3: cr_assert(ljtrim_set("decay_ms", dice >> 36 & 1 ? "0" : "50", NULL, 0) == 0); break;
         case 4: cr_assert(ljtrim_set("max_cpu_pct", dice >> 36 & 1 ? "100" : "0.01", NULL, 0) == 0); break;
         case 5: cr_assert(ljtrim_set("min_reclaim", dice >> 36 & 1 ? "0" : "1M", NULL, 0) == 0); break;
         case 6: cr_assert(ljtrim_stats("json", buf, sizeof(buf)) > 0); break;
-        case 7: pause_ms(1); break;
+        case 7: lab_pause_ms(1); break;
         }
     }
     return NULL;
@@ -446,7 +438,7 @@ Test(control, anything_at_any_time_on_any_thread)
         cr_assert(pthread_create(&thread[VMS + i], NULL, meddles, (void *)(uintptr_t)lab_random()) == 0);
     for (int i = 0; i < VMS + MEDDLERS; i++)
         pthread_join(thread[i], NULL);
-    cr_expect(!ljt_control_paused() && ljtrim_pause(30000) == 0);
+    cr_expect(!ljt_control_paused() && ljtrim_pause(LONG) == 0);
     cr_expect(lab_said_lines() == 0, "said: %s", lab_said());
     for (int i = 0; i < VMS; i++) {
         cr_assert(ljt_arena_is(lab_arena_of(vm[i].m), LJT_ARENA_ARMED));
@@ -454,7 +446,7 @@ Test(control, anything_at_any_time_on_any_thread)
         lab_run(vm[i].L, "check()");
     }
     ljt_config.debug = 0;
-    cr_expect(ljtrim_resume() == 0 && ljtrim_trim(0, 30000, 0) >= 0);
+    cr_expect(ljtrim_resume() == 0 && ljtrim_trim(0, LONG, 0) >= 0);
     cr_expect(at_floor(&vm[0]) && at_floor(&vm[1]));
 }
 
@@ -465,7 +457,7 @@ Test(control, a_child_inherits_pauses_but_no_trim)
     struct lab_vm vm = trough();
     cr_assert(pthread_atfork(NULL, NULL, ljt_gate_fork_child) == 0);
     stall(&vm, true);
-    cr_assert(ljtrim_trim(0, 30000, LJTRIM_NO_WAIT) == 0);
+    cr_assert(ljtrim_trim(0, LONG, LJTRIM_NO_WAIT) == 0);
     ljtrim_pause(0);
     stall(&vm, false);
     pid_t child = fork();

@@ -12,7 +12,7 @@
 
 #include "shadow.h"
 
-TestSuite(fuzz, .init = lab_init, .timeout = 300);
+TestSuite(fuzz, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 enum { BLOCKS = 6000, CLAIMS = 64 };
 

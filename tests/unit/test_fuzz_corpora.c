@@ -15,7 +15,7 @@
 #include "fuzz.h"
 #include "stats_page.h"
 
-TestSuite(corpora, .init = lab_init, .timeout = 120);
+TestSuite(corpora, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 typedef int target_fn(const uint8_t *bytes, size_t n);
 

@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-TestSuite(gate, .init = lab_init, .timeout = 60);
+TestSuite(gate, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 #define MS UINT64_C(1000000)
 enum { SLOT = 3 };

@@ -9,7 +9,7 @@
 
 #include "gc.h"
 
-TestSuite(gc, .init = lab_init, .timeout = 60);
+TestSuite(gc, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 static struct lab_vm vm;
 static struct ljt_arena *arena;

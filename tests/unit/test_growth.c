@@ -16,7 +16,7 @@
 #include "symbols.h"
 #include "text.h"
 
-TestSuite(growth, .init = lab_init, .timeout = 60);
+TestSuite(growth, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 static struct ljt_lua_frame frame[LJT_LUA_FRAMES];
 static unsigned frames;

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-TestSuite(heap, .init = lab_init, .timeout = 60);
+TestSuite(heap, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 /* ---- Layout: what the header says against what a real VM has ---- */
 

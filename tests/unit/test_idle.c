@@ -36,7 +36,7 @@ static void set_up(void)
     ljt_config.idle_gc = 1;
 }
 
-TestSuite(idle, .init = set_up, .timeout = 60);
+TestSuite(idle, .init = set_up, .timeout = LAB_TIMEOUT);
 
 static struct lab_vm vm;
 static struct ljt_arena *arena;

@@ -10,7 +10,7 @@
 
 #include "module.h"
 
-TestSuite(module, .init = lab_init, .timeout = 60);
+TestSuite(module, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 Test(module, nothing_is_known_before_it_is_asked_for)
 {

@@ -18,7 +18,7 @@
 
 #define MS UINT64_C(1000000)
 
-TestSuite(nudge, .init = lab_init, .timeout = 60);
+TestSuite(nudge, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 static struct lab_vm vm;
 static struct ljt_arena *arena;
@@ -571,6 +571,7 @@ Test(nudge, under_pressure_what_was_learned_does_not_count)
     round_after(1000);
     round_after(1000);
     cr_expect(!posted());
+    ljt_config.pressure = LJT_PRESSURE_AUTO;
     ljt_kernel.read_file = stalling;
     cr_assert(ljt_pressure_check(ljt_kernel.now()) == LJT_PRESSURE_HIGH);
     round_after(1000);

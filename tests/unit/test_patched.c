@@ -13,7 +13,7 @@
 
 #include "patched.h"
 
-TestSuite(patched, .init = lab_init, .timeout = 300);
+TestSuite(patched, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 /* ---- A heap, and what it has told ---- */
 

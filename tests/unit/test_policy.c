@@ -10,8 +10,8 @@
 #define SECOND (1000 * MS)
 #define DECAY (1 * SECOND)
 
-TestSuite(policy, .timeout = 60);
-TestSuite(budget, .timeout = 60);
+TestSuite(policy, .timeout = LAB_TIMEOUT);
+TestSuite(budget, .timeout = LAB_TIMEOUT);
 
 /* ---- Busy and quiet ---- */
 

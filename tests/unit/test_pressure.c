@@ -45,14 +45,15 @@ static void file(const char *path, const char *text)
 static void set_up(void)
 {
     lab_init();
+    ljt_config.pressure = LJT_PRESSURE_AUTO;
     memset(files, 0, sizeof(files));
     questions = 0;
     ljt_kernel.read_file = told;
     ljt_pressure_forget();
 }
 
-TestSuite(cgroup, .init = set_up, .timeout = 60);
-TestSuite(pressure, .init = set_up, .timeout = 60);
+TestSuite(cgroup, .init = set_up, .timeout = LAB_TIMEOUT);
+TestSuite(pressure, .init = set_up, .timeout = LAB_TIMEOUT);
 
 static void mount_v2(void)
 {

@@ -16,7 +16,7 @@
 #define MADV_COLD 20
 #endif
 
-TestSuite(purge, .init = lab_init, .timeout = 60);
+TestSuite(purge, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 #define AGED LJT_SHADOW_BIT(LJT_SHADOW_AGED)
 #define PURGED LJT_SHADOW_BIT(LJT_SHADOW_PURGED)

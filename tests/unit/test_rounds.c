@@ -5,7 +5,7 @@
 
 #include "rounds.h"
 
-TestSuite(rounds, .init = lab_init, .timeout = 20);
+TestSuite(rounds, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 /* Seen by ThreadSanitizer: the count of the segments was read while the VM's thread was at their list. */
 Test(rounds, while_a_request_stands_the_work_is_the_mutator_s)

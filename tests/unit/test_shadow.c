@@ -18,7 +18,7 @@
 #define PURGED LJT_SHADOW_BIT(LJT_SHADOW_PURGED)
 #define FRESH LJT_SHADOW_BIT(LJT_SHADOW_FRESH)
 
-TestSuite(shadow, .init = lab_init, .timeout = 60);
+TestSuite(shadow, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 static void set_page_shift(unsigned shift)
 {

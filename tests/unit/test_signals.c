@@ -19,7 +19,7 @@ static void set_up(void)
     lab_catch_stderr();
 }
 
-TestSuite(signals, .init = set_up, .timeout = 60);
+TestSuite(signals, .init = set_up, .timeout = LAB_TIMEOUT);
 
 static volatile sig_atomic_t host_calls, host_signo, host_had_info;
 

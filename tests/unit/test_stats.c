@@ -9,7 +9,7 @@
 
 #include "stats.h"
 
-TestSuite(stats, .init = lab_init, .timeout = 60);
+TestSuite(stats, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 static struct ljt_arena *arena(uint64_t mib)
 {

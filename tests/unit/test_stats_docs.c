@@ -10,7 +10,7 @@
 #include "stats.h"
 #include "text.h"
 
-TestSuite(stats_docs, .timeout = 60);
+TestSuite(stats_docs, .timeout = LAB_TIMEOUT);
 
 static const char *unit(enum ljt_stats_kind kind)
 {

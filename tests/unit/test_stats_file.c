@@ -52,7 +52,7 @@ static void end(void)
     rmdir(directory);
 }
 
-TestSuite(stats_file, .init = begin, .fini = end, .timeout = 60);
+TestSuite(stats_file, .init = begin, .fini = end, .timeout = LAB_TIMEOUT);
 
 static const char *contents(const char *of)
 {

@@ -6,13 +6,12 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "kernel.h"
 #include "reclaim.h"
 #include "symbols.h"
 
-TestSuite(symbols, .init = lab_init, .timeout = 60);
+TestSuite(symbols, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 /* As if they had been read. */
 static struct ljt_module *module_with_symbols(uintptr_t lj_alloc_f)
@@ -140,11 +139,9 @@ Test(symbols, beside_other_threads_the_loader_is_asked_by_a_thread_of_our_own)
     struct ljt_arena *a = lab_vm_adopt(&vm);
     cr_assert(a != NULL);
     ljt_kernel.threads = many_threads;
-    for (int i = 0; i < 10000 && !ljt_arena_is(a, LJT_ARENA_ARMED); i++) {
-        lua_newuserdata(vm.L, 16);
-        usleep(100);
-    }
-    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED) && a->module->pinned && atomic_load(&a->module->symbols.read));
+    cr_expect(
+        lab_await_doing(ljt_arena_is(a, LJT_ARENA_ARMED), (lua_newuserdata(vm.L, 16), lab_pause_ms(1))));
+    cr_expect(a->module->pinned && atomic_load(&a->module->symbols.read));
     lua_close(vm.L);
 }
 

@@ -18,7 +18,7 @@
 #include "fuzz.h"
 #include "symtab.h"
 
-TestSuite(elf, .init = lab_init, .timeout = 120);
+TestSuite(elf, .init = lab_init, .timeout = LAB_TIMEOUT);
 
 static const struct elf_image_symbol lj_alloc[] = {
     {"lua_newstate", 0x1000, 0x40},

@@ -19,7 +19,7 @@ static void init(void)
     ljt_config.mode = LJT_MODE_PATCHED;
 }
 
-TestSuite(takeover, .init = init, .timeout = 60);
+TestSuite(takeover, .init = init, .timeout = LAB_TIMEOUT);
 
 static struct lab_vm open_vm(void)
 {

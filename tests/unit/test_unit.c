@@ -13,7 +13,7 @@ static void set_up(void)
     ljt_config.max_hold_us = 10000;
 }
 
-TestSuite(unit, .init = set_up, .timeout = 120);
+TestSuite(unit, .init = set_up, .timeout = LAB_TIMEOUT);
 
 #define FREE LJT_SHADOW_BIT(LJT_SHADOW_FREE)
 #define RESIDENT LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT)
