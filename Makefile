@@ -211,14 +211,14 @@ test: deps  ## everything: unit tests, then system tests (both run, whatever the
 	$(Q)scripts/test-total '$(MAKE) test-unit' '$(MAKE) test-system'
 
 test-unit: $(BUILD)/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so  ## unit tests (Criterion; arguments: ARGS='--filter gate/*')
-	$(Q)scripts/test-total '$(BUILD)/test-unit $(ARGS)'
+	$(Q)scripts/test-total 'scripts/run-units $(BUILD)/test-unit $(ARGS)'
 
 test-system: all hosts $(BUILD)/delays/libljtrim.so  ## system tests: real nginx, luajit and small hosts
 	$(call need_program,tests/system/run)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/system/run $(ARGS)
 
 check-asan check-ubsan check-tsan: check-%: $(BUILD)/%/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so
-	$(Q)scripts/test-total '$(BUILD)/$*/test-unit $(ARGS)'
+	$(Q)scripts/test-total 'scripts/run-units $(BUILD)/$*/test-unit $(ARGS)'
 check-asan:   ## unit tests under AddressSanitizer
 check-ubsan:  ## unit tests under UndefinedBehaviorSanitizer
 check-tsan:   ## unit tests under ThreadSanitizer

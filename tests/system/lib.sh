@@ -85,8 +85,16 @@ expect_like() { [[ "$1" == $2 ]] || fail "$3: '$1', '$2' expected"; } # a patter
 expect_at_most() { [ "$1" -le "$2" ] || fail "$3: $1, at most $2 expected"; }
 expect_at_least() { [ "$1" -ge "$2" ] || fail "$3: $1, at least $2 expected"; }
 
-# wait_until SECONDS COMMAND [ARG ...]: true as soon as the command is.
+# wait_until SECONDS COMMAND [ARG ...]: true as soon as the command is. On a busy machine that may be late: the limit is for
+# what never comes, and no less than a minute.
 wait_until() {
+	local seconds=$(($1 < 60 ? 60 : $1))
+	shift
+	within "$seconds" "$@"
+}
+
+# within SECONDS COMMAND [ARG ...]: the same, and the seconds are meant.
+within() {
 	local deadline=$((SECONDS + $1))
 	shift
 	until "$@"; do

@@ -27,7 +27,7 @@ test_a_loop_collects_while_it_waits() {
 		collected
 		expect_equal "$result $errno $interrupted" "1 0 0" "what $function said"
 		expect_at_least "$took" 2999 "ms waited"
-		expect_at_most "$took" 3500 "ms waited"
+		expect_at_most "$took" 5500 "ms waited"
 	done
 }
 
@@ -39,7 +39,7 @@ test_a_timeout_is_kept() {
 		collected
 		expect_equal "$result $errno $interrupted" "0 0 0" "what $function said"
 		expect_at_least "$took" 2099 "ms waited"
-		expect_at_most "$took" 2600 "ms waited"
+		expect_at_most "$took" 4000 "ms waited"
 	done
 }
 
@@ -49,7 +49,7 @@ test_an_event_ends_it() {
 	for function in epoll_wait poll select; do
 		idle_loop early '' "$function"
 		expect_equal "$result $errno $interrupted" "1 0 0" "what $function said"
-		expect_at_most "$took" 500 "ms waited for an event that came after 300"
+		expect_at_most "$took" 2000 "ms waited for an event that came after 300"
 	done
 }
 

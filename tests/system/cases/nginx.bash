@@ -74,7 +74,7 @@ stop_nginx() {
 		p=$(cat "$file")
 		[ -n "$p" ] && [ -e "/proc/$p" ] || continue
 		kill -TERM "$p" 2>/dev/null || true
-		wait_until 5 is_gone "$p" || kill -KILL "$p" 2>/dev/null || true
+		within 5 is_gone "$p" || kill -KILL "$p" 2>/dev/null || true
 	done
 }
 

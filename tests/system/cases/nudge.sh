@@ -10,7 +10,7 @@ quiet() {
 	wait_for_line 60 dropped
 	dropped=$(sed -n 's/^dropped //p' out)
 	expect_at_least "$dropped" 200000000 "bytes dropped"
-	wait_until "$3" rss_below "$pid" 40000 || fell=1
+	within "$3" rss_below "$pid" 40000 || fell=1
 	allocated=$(awk '/^trough/ { n = $2 } END { print n + 0 }' out)
 	echo "dropped $dropped, allocated $allocated since, RSS $(rss_kb "$pid") KiB"
 	touch finish

@@ -64,7 +64,7 @@ charge_of_huge_pages() {
 	charged=$(cgroup_get "$cgroup" usage)
 	expect_at_least "$(awk '/^AnonHugePages/ { print $2 }' "/proc/$pid/smaps_rollup")" $((charged / 2048)) "KiB in huge pages"
 	trough
-	wait_until 10 charge_below $((charged / 2)) || true
+	within 10 charge_below $((charged / 2)) || true
 	left=$(cgroup_get "$cgroup" usage)
 	echo "charged $((charged >> 10)) KiB, then $((left >> 10)), of which $(rss_kb "$pid") are resident"
 	end 20000

@@ -113,7 +113,7 @@ static void run(lua_State *L, const char *chunk)
 static int nap(lua_State *L)
 {
     (void)L;
-    sleep_ms(1);
+    sleep_ms(3);
     return 0;
 }
 
@@ -145,7 +145,7 @@ int main(int argc, char **argv)
         function = argv[3];
     if (strcmp(mode, "threads") == 0)
         pthread_create(&thread, NULL, second_thread, NULL);
-    sleep_ms(100); /* the reclaimer is there by now */
+    sleep_ms(400); /* the reclaimer is there by now */
     lua_pushliteral(L, "on the stack");
     int top = lua_gettop(L);
     if (strcmp(mode, "from_lua") == 0) {

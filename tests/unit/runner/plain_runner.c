@@ -9,6 +9,7 @@
 #include <criterion/criterion.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -162,8 +163,12 @@ static int run(struct criterion_test *test)
         return 0;
     if (WIFEXITED(status) && WEXITSTATUS(status) == TEST_SKIPPED && test->data->exit_code != TEST_SKIPPED)
         return -1;
-    if (WIFSIGNALED(status))
+    if (WIFSIGNALED(status)) {
+        if (WTERMSIG(status) != test->data->signal) /* scripts/run-units looks for the word */
+            fprintf(stderr, "CRASH: signal %d%s\n", WTERMSIG(status),
+                    WTERMSIG(status) == SIGALRM ? ", its time was over" : "");
         return WTERMSIG(status) == test->data->signal;
+    }
     return test->data->signal == 0 && WEXITSTATUS(status) == test->data->exit_code;
 }
 
