@@ -6,7 +6,6 @@
 #include <sys/mman.h>
 
 #include "arena.h"
-#include "config.h"
 #include "delay.h"
 #include "kernel.h"
 #include "nudge.h"
@@ -83,14 +82,8 @@ static bool wiped_by_kernel; /* it says */
  */
 #define FORK_PATIENCE ((uint64_t)1000000000)
 
-/*
- * A mutator that waits for a hold spins for twice as long as a unit may take, within this, and only then sleeps: to be
- * woken costs up to 50 us where the processor has begun to idle, more than all of the hold. The clock is asked every so
- * many spins, and there is an end to them should it stand still.
- */
-#define SPIN_MAX ((uint64_t)100000)
-#define SPINS_A_LOOK 4
-#define SPINS_MAX 4000
+/* How long a mutator spins before it sleeps. Not for all of a hold: its holder may be off this very processor. */
+#define SPINS 100
 
 static inline void relax(void)
 {
@@ -239,18 +232,12 @@ static inline void leave(struct ljt_gate *g)
 static void step_aside(struct ljt_gate *g, struct ljt_gate_word *w)
 {
     leave(g);
-    uint64_t patience = 2 * ljt_config.max_hold_us * 1000, start = ljt_kernel.now();
-    unsigned spins = 0;
-    if (patience > SPIN_MAX)
-        patience = SPIN_MAX;
-    for (;;) {
+    for (unsigned spin = 0;; spin++) {
         uint32_t want = atomic_load_explicit(&w->want, memory_order_acquire);
         if ((want & LJT_WANT_HOLD) == 0)
             break;
-        if (spins < SPINS_MAX) {
+        if (spin < SPINS) {
             relax();
-            if (++spins % SPINS_A_LOOK == 0 && ljt_kernel.now() - start >= patience)
-                spins = SPINS_MAX;
             continue;
         }
         atomic_store_explicit(&w->waiters, 1, memory_order_seq_cst);

@@ -361,16 +361,7 @@ Test(gate, a_mutator_that_waits_sleeps_and_is_woken)
     cr_expect(ljt_histogram_count(&arena->stats.waits) == 1 && want() == LJT_WANT_LIVE);
 }
 
-/* A clock that goes on by a step at each look, and at a look ends the hold. */
-static uint64_t clock_now, clock_step;
-static unsigned looks, looks_to_release, slept;
-
-static uint64_t looked_at_clock(void)
-{
-    if (++looks == looks_to_release)
-        ljt_gate_release(SLOT);
-    return clock_now += clock_step;
-}
+static unsigned slept;
 
 static void end_hold_by_sleep(const volatile void *address, uint32_t value, uint64_t ns)
 {
@@ -379,41 +370,12 @@ static void end_hold_by_sleep(const volatile void *address, uint32_t value, uint
     ljt_gate_release(SLOT);
 }
 
-static void wait_for_a_hold(uint64_t step, unsigned release_at)
-{
-    cr_assert(ljt_gate_hold(SLOT, 0));
-    seen.calls = looks = slept = 0;
-    clock_step = step;
-    looks_to_release = release_at;
-    ljt_gate_trampoline(SLOT)(NULL, NULL, 0, 16);
-    cr_expect(seen.calls == 1 && (seen.busy & 1) == 1 && want() == LJT_WANT_LIVE);
-}
-
-Test(gate, a_mutator_sleeps_only_if_a_hold_is_longer_than_holds_are)
-{
-    gated(note_arguments, NULL);
-    ljt_config.max_hold_us = 20;
-    ljt_kernel.now = looked_at_clock;
-    ljt_kernel.futex_wait = end_hold_by_sleep;
-    wait_for_a_hold(MS / 1000, 36); /* 1 us a look: it ends in time */
-    cr_expect(slept == 0);
-    wait_for_a_hold(MS / 1000, 0);
-    cr_expect(slept == 1 && looks >= 40 && looks < 50, "%u looks", looks);
-    ljt_config.max_hold_us = 10000;
-    wait_for_a_hold(MS / 1000, 0);
-    cr_expect(slept == 1 && looks >= 100 && looks < 110, "%u looks", looks);
-    wait_for_a_hold(0, 0); /* a clock that stands still */
-    cr_expect(slept == 1);
-}
-
 Test(gate, a_call_that_was_kept_waiting_is_given_no_unit)
 {
     gated(note_arguments, NULL);
-    ljt_kernel.now = looked_at_clock;
     ljt_kernel.futex_wait = end_hold_by_sleep;
     cr_assert(ljt_gate_hold(SLOT, 0));
     atomic_fetch_or(&word->want, LJT_WANT_REQUEST);
-    clock_step = MS;
     ljt_gate_trampoline(SLOT)(NULL, NULL, 0, 16);
     cr_expect(slept == 1 && want() == (LJT_WANT_LIVE | LJT_WANT_REQUEST));
     cr_expect(atomic_load(&arena->stats.units[LJT_UNIT_BY_MUTATOR]) == 0);
