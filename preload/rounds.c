@@ -253,16 +253,25 @@ static bool follow_advice(struct ljt_arena *a, uint64_t now)
     return advice == LJT_CONTROL_AFRESH || a->work.claims > 0;
 }
 
+/* The least time between two looks. */
+static uint64_t interval(void)
+{
+    uint64_t configured = ljt_config.interval_ms * MS;
+    return ljt_pressure_is_high() && configured > PRESSED_INTERVAL ? PRESSED_INTERVAL : configured;
+}
+
 /* When the arena's next round is due; settled arenas have none. */
 static uint64_t next_round(const struct ljt_arena *a)
 {
-    uint64_t decay = ljt_policy_decay(&a->pace.policy, ljt_config.decay_ms * MS);
-    uint64_t interval = ljt_config.interval_ms * MS;
-    if (ljt_pressure_is_high()) {
-        decay = 0;
-        interval = interval < PRESSED_INTERVAL ? interval : PRESSED_INTERVAL;
-    }
-    return a->pace.looked == 0 ? 0 : a->pace.looked + (decay > interval ? decay : interval);
+    uint64_t decay = ljt_pressure_is_high() ? 0 : ljt_policy_decay(&a->pace.policy, ljt_config.decay_ms * MS);
+    return a->pace.looked == 0 ? 0 : a->pace.looked + (decay > interval() ? decay : interval());
+}
+
+/* For how long a posted unit that nobody came for is left alone: memory may become short meanwhile. */
+static uint64_t rest(void)
+{
+    uint64_t pulse = ljt_pressure_is_worth_a_wake() ? LJT_PRESSURE_INTERVAL : UINT64_MAX;
+    return interval() < pulse ? interval() : pulse;
 }
 
 /*
@@ -386,7 +395,7 @@ uint64_t ljt_rounds_turn(struct ljt_arena *a, uint64_t now)
     } while (more && now < until && (ljt_spending_wait() == 0 || a->pace.stage == STAGE_HAND_BACK) &&
              ljt_arena_is(a, LJT_ARENA_ARMED));
     if (more) /* posted: nobody came to do it and a hold was not to be had; no hurry then */
-        wish = a->pace.posted && !ljt_control_urgent() ? now + ljt_config.interval_ms * MS : now;
+        wish = a->pace.posted && !ljt_control_urgent() ? now + rest() : now;
     else if (ljt_control_paused())
         wish = UINT64_MAX;
     else if (!a->pace.settled)
