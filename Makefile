@@ -94,7 +94,7 @@ MAN_PAGES    := $(wildcard docs/*.[1-8])
 FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit tests/unit/runner \
                 tests/fuzz tests/system/hosts bench/tools))
 
-.PHONY: all hosts help deps test test-unit test-system check-asan check-ubsan check-tsan fuzz check-model bench duel demo \
+.PHONY: all hosts help deps test test-unit test-system test-poisoned check-asan check-ubsan check-tsan fuzz check-model bench duel demo \
         format check-format check-lua tidy install uninstall clean
 
 all: $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so $(BUILD)/ljtrim  ## build the library and the ljtrim command (the default)
@@ -216,6 +216,11 @@ test-unit: $(BUILD)/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so
 test-system: all hosts $(BUILD)/delays/libljtrim.so  ## system tests: real nginx, luajit and small hosts
 	$(call need_program,tests/system/run)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/system/run $(ARGS)
+
+# Groups that have no poisoned tests of their own. What a purge does to RSS and to huge pages (idle, thp) poisoning changes.
+POISONED := faults neighbours growth symbols
+test-poisoned: all hosts  ## system tests once more, each page that is claimed filled with a pattern, every millisecond
+	$(Q)BUILD='$(abspath $(BUILD))' TEST_DEBUG=poison scripts/test-total $(POISONED:%='tests/system/run %/')
 
 check-asan check-ubsan check-tsan: check-%: $(BUILD)/%/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so
 	$(Q)scripts/test-total 'scripts/run-units $(BUILD)/$*/test-unit $(ARGS)'
