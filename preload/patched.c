@@ -234,6 +234,7 @@ static inline void release(struct ljt_lj_state *m, struct ljt_lj_chunk *c)
         }
         m->top = c;
         m->topsize += size;
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): dv may be NULL, a chunk never is */
         c->head = m->topsize | LJT_LJ_PINUSE;
         return;
     } else if (next == m->dv) { /* then c is not: two free chunks are never neighbours */

@@ -224,7 +224,7 @@ static void look_at_trees(struct ljt_arena *a, struct allowance *left)
     do {
         struct ljt_lj_tree_chunk *c = ljt_heap_largest(a->m, w->cursor);
         size_t size = c == NULL ? 0 : ljt_lj_head_size(c->head);
-        if (size < smallest) {
+        if (c == NULL || size < smallest) {
             w->phase = LJT_LOOK_PARKED;
             w->parked = is_patched(a) ? a->patched.runs : 0;
             return;
