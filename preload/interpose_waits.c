@@ -19,6 +19,8 @@
 #include "kernel.h"
 #include "next.h"
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): in libc's headers they have reserved names */
+
 #define EXPORT __attribute__((visibility("default")))
 
 #define SECOND UINT64_C(1000000000)
@@ -341,3 +343,5 @@ EXPORT int pselect(int n, fd_set *readable, fd_set *writable, fd_set *exceptiona
     call.mask = mask;
     return wait_select(&call, ljt_idle_is_on() ? from_timespec(timeout) : 0);
 }
+
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
