@@ -86,10 +86,12 @@ bool ljt_gc_runs(const struct ljt_gc *gc)
     return gc->threshold <= gc->total + STEP_SIZE && !ljt_gc_rests(gc);
 }
 
-void ljt_gc_demand(const struct ljt_arena *a, unsigned steps)
+void ljt_gc_demand(const struct ljt_arena *a, unsigned steps, unsigned most)
 {
-    uint64_t total = word(a, TOTAL), debt = word(a, DEBT), wanted = (uint64_t)steps * STEP_SIZE;
-    uint64_t more = wanted > debt ? wanted - debt : 0; /* lj_gc_step adds it to the debt */
+    uint64_t total = word(a, TOTAL), debt = word(a, DEBT);
+    uint64_t more = (uint64_t)steps * STEP_SIZE, limit = (uint64_t)most * STEP_SIZE;
+    uint64_t room = limit > debt ? limit - debt : 0;
+    more = more < room ? more : room; /* lj_gc_step adds it to the debt */
     __atomic_store_n((uint64_t *)((uintptr_t)a->gc_total + THRESHOLD), total > more ? total - more : 0,
                      __ATOMIC_RELAXED);
 }

@@ -52,10 +52,10 @@ uint64_t ljt_gc_growth(const struct ljt_gc *gc);
 bool ljt_gc_runs(const struct ljt_gc *gc);
 
 /*
- * Makes the VM's next checks take a step each, so many in all: threshold = total - steps KiB, as lua_gc(L, LUA_GCSTEP,
- * steps) has it, less what is still to be taken of earlier ones; between two cycles it begins one. On the mutator's
- * thread, see nudge.c.
+ * Makes the VM's next checks take a step each, so many more: threshold = total - steps KiB, as lua_gc(L, LUA_GCSTEP,
+ * steps) has it; with those that earlier demands have left, at most `most`. Between two cycles it begins one. On the
+ * mutator's thread, see nudge.c.
  */
-void ljt_gc_demand(const struct ljt_arena *a, unsigned steps);
+void ljt_gc_demand(const struct ljt_arena *a, unsigned steps, unsigned most);
 
 #endif

@@ -40,8 +40,8 @@
  * processor, as one takes 14 us (200 objects swept), 25 at most. While what is live is marked one takes 0.7 us (2 KB), and
  * more are demanded; not in proportion, as those that are left when the sweep begins are sweeping steps. The work is
  * LuaJIT's own and the same at any pace; in drops it makes a request take 0.1 ms longer, not a millisecond or two.
- *   A VM that calls less often takes the drops that it has missed at once, up to a millisecond's. What it has not got
- * round to, since it made fewer checks than that, is not demanded again: else a later request would pay for all of it.
+ *   A VM that calls less often takes the drops that it has missed at once, up to a millisecond's; as much as that adds up
+ * where it makes fewer checks than there are steps due, and no more: else a later request would pay for all of it.
  *   A drop that nobody takes is offered for twice as long each time: who makes no calls is not worth waking for.
  */
 #define STEPS 8
@@ -224,13 +224,15 @@ uint64_t ljt_nudge_drip(struct ljt_arena *a, uint64_t now)
     return n->drip != 0 ? n->next : UINT64_MAX;
 }
 
-/* How many are due, so long after the last drop. */
-static unsigned steps(const struct ljt_gc *gc, uint64_t passed)
+/* Demands the steps that are due so long after the last drop. */
+static void drop(const struct ljt_arena *a, const struct ljt_gc *gc, uint64_t passed)
 {
-    if (gc->state == LJT_GC_PROPAGATE)
-        return STEPS_MARKING;
     uint64_t due = passed / DRIP * STEPS;
-    return due < STEPS ? STEPS : due > STEPS_MAX ? STEPS_MAX : (unsigned)due;
+    due = due < STEPS ? STEPS : due > STEPS_MAX ? STEPS_MAX : due;
+    if (gc->state == LJT_GC_PROPAGATE)
+        ljt_gc_demand(a, STEPS_MARKING, STEPS_MARKING);
+    else
+        ljt_gc_demand(a, (unsigned)due, STEPS_MAX);
 }
 
 void ljt_nudge_give(struct ljt_arena *a)
@@ -245,7 +247,7 @@ void ljt_nudge_give(struct ljt_arena *a)
     if (begin ? !may_begin(&gc) : !ljt_gc_runs(&gc)) /* not as it was when it was posted */
         return;
     uint64_t now = ljt_kernel.now();
-    ljt_gc_demand(a, steps(&gc, given ? now - n->gave : 0));
+    drop(a, &gc, given ? now - n->gave : 0);
     n->gave = now;
     if (given)
         return;

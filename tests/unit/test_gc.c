@@ -112,7 +112,7 @@ Test(gc, a_demand_drives_a_whole_cycle_by_allocations_alone)
     lab_run(vm.L,
             "keep = {} for i = 1, 20000 do keep[i] = ('x'):rep(100) .. i end collectgarbage() keep = nil");
     uint64_t before = fields().total;
-    ljt_gc_demand(arena, 10000);
+    ljt_gc_demand(arena, 10000, 10000);
     unsigned pieces = 0;
     struct ljt_gc gc = fields();
     while (!ljt_gc_rests(&gc) && pieces++ < 10000) {
@@ -161,19 +161,22 @@ Test(gc, reads_what_is_made_by_hand)
     *(uint64_t *)made = 1000;
     gc = fields();
     cr_expect(ljt_gc_growth(&gc) == 0);
-    ljt_gc_demand(arena, 1);
+    ljt_gc_demand(arena, 1, 1);
     cr_expect(*(uint64_t *)(made + 8) == 0, "not below zero");
 }
 
-Test(gc, a_demand_counts_what_is_still_to_be_taken)
+Test(gc, demands_add_up_but_not_for_ever)
 {
     make();
     *(uint64_t *)(made + 72) = 4096;
     cr_expect(fields().debt == 4096);
-    ljt_gc_demand(arena, 10);
-    cr_expect(*(uint64_t *)(made + 8) == 5000000 - 6 * KIB);
+    ljt_gc_demand(arena, 10, 24);
+    cr_expect(*(uint64_t *)(made + 8) == 5000000 - 10 * KIB);
     *(uint64_t *)(made + 72) = 20 * KIB;
-    ljt_gc_demand(arena, 10);
+    ljt_gc_demand(arena, 10, 24);
+    cr_expect(*(uint64_t *)(made + 8) == 5000000 - 4 * KIB, "as many as there is room for");
+    *(uint64_t *)(made + 72) = 50 * KIB;
+    ljt_gc_demand(arena, 10, 24);
     cr_expect(*(uint64_t *)(made + 8) == 5000000, "a step at the next check, and no more of them");
 }
 

@@ -475,9 +475,10 @@ Test(nudge, missed_drops_are_made_up_for_but_not_for_ever)
         allocate_a_little();
     cr_assert(ljt_gc_read(arena, &gc) && gc.state >= 3 && gc.debt < 8 * KIB, "%u %llu", gc.state,
               (unsigned long long)gc.debt);
-    cr_expect(demanded_after(5) == 8);
-    cr_expect(demanded_after(16) == 24, "three at once");
-    cr_expect(demanded_after(16) == 24, "and they do not add up");
+    uint64_t owed = gc.debt / KIB;
+    cr_expect(demanded_after(5) == owed + 8);
+    cr_expect(demanded_after(16) == owed + 24, "three at once");
+    cr_expect(demanded_after(16) == owed + 24, "what no check has seen is not demanded twice");
     cr_expect(demanded_after(500) == 40, "a millisecond at most");
 }
 
