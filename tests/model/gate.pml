@@ -347,11 +347,16 @@ inline call()
 
 /*
  * lua_setallocf. While a hold is on this would go unnoticed until its end; no gate can help that. Nor if the core
- * has loaded for a call without the gate, ahead of time, while a hold was on.
+ * has loaded for a call without the gate, ahead of time, while a hold was on. Nor, without membarrier, while the store,
+ * or one of a call around the gate before it, waits in the core's buffer: nobody empties that before the hold looks.
  */
 inline set_allocf(f)
 {
+#ifdef NO_MEMBARRIER
+    atomic { !window && cpu[M].n == 0; place = f; RMW(M, PLACE, f) }
+#else
     atomic { !window && cpu[M].n < DEPTH; forget_early(M); place = f; STORE(M, PLACE, f, RELAXED) }
+#endif
 }
 
 proctype mutator()
