@@ -22,7 +22,7 @@ nudges() { awk '/ nudges/ { print $2; exit }' log; }
 
 test_a_quiet_worker_falls_after_its_peak_for_5_per_cent_of_it() {
 	need_library
-	quiet 10 "" 60 || fail "RSS has not fallen"
+	quiet 10 "" 200 || fail "RSS has not fallen"
 	expect_at_most "$allocated" $((dropped / 20)) "bytes allocated meanwhile"
 	expect_at_least "$(nudges)" 1 nudges
 }
