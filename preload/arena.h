@@ -109,6 +109,15 @@ struct ljt_arena {
         uint64_t limit;         /* what this look may purge, bytes, and what had been purged when it began */
         uint64_t purged_before;
         struct ljt_policy policy;
+        /* Of a patched arena. */
+        uint64_t fall_from;  /* live bytes, the most since it was last asked whether they have fallen */
+        uint64_t fall_asked; /* when free segments were last looked for */
+        bool falling;        /* the heap was falling then, or there were some: it is asked again */
+        uint64_t unmapped;   /* bytes of segments, ever */
+        uint64_t
+            grown;     /* bytes of segments that were mapped, ever, when it was last counted what came back */
+        uint64_t away; /* resident bytes that were unmapped, and have not come back */
+        uint64_t away_fresh; /* of these, in the window that is judged next */
         int64_t stuck;       /* what of resident - live the last look could not have purged, ever */
         uint64_t stuck_live; /* live then */
         bool stuck_exact;    /* the VM was silent then */

@@ -439,6 +439,7 @@ void ljt_patched_enter(struct ljt_lj_state *m, struct ljt_patched *p)
 {
     p->magic = LJT_PATCHED_MAGIC;
     m->smallbins[0] = (struct ljt_lj_chunk *)p;
+    atomic_store_explicit(&p->footprint, ljt_segments_footprint(m), memory_order_relaxed);
 }
 
 void ljt_patched_leave(struct ljt_lj_state *m)

@@ -12,7 +12,7 @@
  *     asks the kernel for more. A parked run is not looked at again.
  *   - A block grows in place when what follows it is free, not only into top.
  *   - Segments grow with the arena, so that there are few. None is trimmed: its pages are purged. One that is free from
- *     end to end is unmapped, when its pages have been free for long enough (unit.c).
+ *     end to end is unmapped, soon after the heap has fallen, or when its pages have been free for long enough (unit.c).
  *
  *     free, before   | in use |        free chunk, in a tree                 | in use |
  *     parked         | in use | piece | 64 | page | page | page | page | piece | in use |
@@ -43,6 +43,7 @@ struct ljt_patched {
     struct ljt_lj_chunk **run;   /* what is parked, in no order but that of parking: each a chunk in use */
     unsigned runs, room;         /* of these, how many there are and how many there can be */
     _Atomic size_t parked_pages; /* whole pages in them: for the reclaimer, who is not in the heap */
+    _Atomic size_t footprint;    /* bytes in segments: for it, too */
 };
 
 static inline struct ljt_patched *ljt_patched_of(const struct ljt_lj_state *m)

@@ -147,6 +147,27 @@ static unsigned take_gone(struct ljt_arena *a, int state, struct iovec taken[LJT
     return n;
 }
 
+/*
+ * How many pages are resident in what is to go, and of how many that was known: the segment may be younger than the
+ * last survey.
+ */
+static size_t resident_pages(struct ljt_arena *a, uintptr_t lo, uintptr_t hi, size_t *known)
+{
+    struct ljt_shadow_residence found = {0};
+    *known = ljt_shadow_count(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT), 0, lo, hi);
+    if (a->shadow.table == NULL || ljt_shadow_cover(&a->shadow, lo, hi - lo) != 0)
+        return *known;
+    ljt_shadow_refresh(&a->shadow, lo, hi, &found);
+    a->stats.refaults += (uint64_t)found.refaults << ljt_page_shift;
+    return found.resident;
+}
+
+/* A figure of the last survey, of which what has changed since is taken: the VM goes on. */
+static void take_from(uint64_t *figure, uint64_t bytes)
+{
+    *figure -= bytes < *figure ? bytes : *figure;
+}
+
 unsigned ljt_purge_gone(struct ljt_arena *a, int state)
 {
     struct iovec taken[LJT_GONE];
@@ -154,18 +175,23 @@ unsigned ljt_purge_gone(struct ljt_arena *a, int state)
     unsigned n = take_gone(a, state, taken);
     for (unsigned i = 0; i < n; i++) {
         uintptr_t lo = (uintptr_t)taken[i].iov_base, hi = lo + taken[i].iov_len;
+        size_t known = 0, pages = 0;
+        if (state == LJT_ARENA_ARMED)
+            pages = resident_pages(a, lo, hi, &known);
         ljt_dawdle();
         ljt_arena_forget(lo, hi - lo);
         ljt_kernel.munmap(taken[i].iov_base, taken[i].iov_len);
         atomic_fetch_sub_explicit(&a->module->mapped, hi - lo, memory_order_relaxed);
         if (state != LJT_ARENA_ARMED)
             continue; /* nobody looks any more */
-        size_t pages = ljt_shadow_clear(&a->shadow, LJT_SHADOW_RESIDENT, lo, hi);
+        take_from(&a->stats.purgeable, ljt_shadow_clear(&a->shadow, LJT_SHADOW_FREE, lo, hi)
+                                           << ljt_page_shift);
         for (int plane = 0; plane < LJT_SHADOW_PLANES; plane++)
             ljt_shadow_clear(&a->shadow, plane, lo, hi);
         a->stats.purged += (uint64_t)pages << ljt_page_shift;
-        a->stats.resident -= (uint64_t)pages << ljt_page_shift;
-        a->stats.mapped -= hi - lo;
+        take_from(&a->stats.resident, (uint64_t)known << ljt_page_shift);
+        take_from(&a->stats.mapped, hi - lo);
+        a->pace.unmapped += hi - lo;
         a->stats.purge_calls++;
         ljt_control_purged(pages << ljt_page_shift);
     }

@@ -157,7 +157,7 @@ static void add_segment(struct ljt_lj_state *m, void *base, size_t size)
     }
 }
 
-static size_t footprint(const struct ljt_lj_state *m)
+size_t ljt_segments_footprint(const struct ljt_lj_state *m)
 {
     size_t sum = 0;
     for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next)
@@ -173,7 +173,8 @@ static size_t round_up(size_t n, size_t unit)
 bool ljt_segments_grow(struct ljt_lj_state *m, size_t n)
 {
     size_t least = round_up(n + LJT_LJ_TOP_FOOT + LJT_LJ_ALIGN, SEGMENT_MIN);
-    size_t size = round_up(footprint(m) / SEGMENT_SHARE, SEGMENT_MIN);
+    size_t before = ljt_segments_footprint(m);
+    size_t size = round_up(before / SEGMENT_SHARE, SEGMENT_MIN);
     size = size > SEGMENT_MAX ? SEGMENT_MAX : size;
     size = size < least ? least : size;
     void *base = map_within_reach(size);
@@ -183,6 +184,7 @@ bool ljt_segments_grow(struct ljt_lj_state *m, size_t n)
         return false;
     tell(m, (ptrdiff_t)size);
     add_segment(m, base, size);
+    atomic_store_explicit(&ljt_patched_of(m)->footprint, before + size, memory_order_relaxed);
     return true;
 }
 
@@ -195,6 +197,16 @@ struct ljt_lj_segment *ljt_segments_before(struct ljt_lj_state *m, uintptr_t at,
         if (s->next->base == at)
             return at + size >= at + s->next->size - LJT_LJ_TOP_FOOT ? s : NULL;
     return NULL;
+}
+
+struct ljt_lj_segment ljt_segments_leave(struct ljt_lj_state *m, struct ljt_lj_segment *before)
+{
+    _Atomic size_t *footprint = &ljt_patched_of(m)->footprint;
+    struct ljt_lj_segment gone = *before->next; /* the record lies in what goes */
+    before->next = gone.next;
+    size_t bytes = atomic_load_explicit(footprint, memory_order_relaxed);
+    atomic_store_explicit(footprint, bytes > gone.size ? bytes - gone.size : 0, memory_order_relaxed);
+    return gone;
 }
 
 struct ljt_lj_state *ljt_segments_first(void)

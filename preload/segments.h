@@ -22,6 +22,12 @@ bool ljt_segments_grow(struct ljt_lj_state *m, size_t n);
  */
 struct ljt_lj_segment *ljt_segments_before(struct ljt_lj_state *m, uintptr_t at, size_t size);
 
+/* Takes it off the list. Its one chunk is in use already, so that nothing in the heap leads to it any more. */
+struct ljt_lj_segment ljt_segments_leave(struct ljt_lj_state *m, struct ljt_lj_segment *before);
+
+/* Bytes in segments. Walks the list. */
+size_t ljt_segments_footprint(const struct ljt_lj_state *m);
+
 /* Unmaps them all, the state with them. */
 void ljt_segments_unmap_all(struct ljt_lj_state *m);
 

@@ -41,6 +41,14 @@ void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool
     w->joined = false;
 }
 
+void ljt_work_begin_dismissal(struct ljt_work *w, size_t keep)
+{
+    w->kind = LJT_UNIT_DISMISS;
+    w->look_done = false;
+    w->keep = keep;
+    w->dismissed = 0;
+}
+
 void ljt_work_reset(struct ljt_work *w)
 {
     size_t rest = offsetof(struct ljt_work, kind); /* what is in the ledger does not count any more */
@@ -145,10 +153,17 @@ static bool claim_slice(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t e
     }
 }
 
-/*
- * A free chunk that fills a segment of a patched arena, and of which no page is too young: the segment leaves the heap as
- * it is, to be unmapped with nothing held. Purged pages in it count as old.
- */
+/* A free chunk fills the segment behind this one. It leaves the heap as it is, to be unmapped with nothing held. */
+static void leave(struct ljt_arena *a, struct ljt_lj_segment *before, struct ljt_lj_chunk *c, size_t size)
+{
+    struct ljt_work *w = &a->work;
+    (void)ljt_heap_claim(a->m, c, (uintptr_t)c, (uintptr_t)c + size);
+    struct ljt_lj_segment gone = ljt_segments_leave(a->m, before);
+    w->gone_segment[w->gone].base = gone.base;
+    w->gone_segment[w->gone++].size = gone.size;
+}
+
+/* In a look: such a chunk of a patched arena, of which no page is too young. Purged pages in it count as old. */
 static bool dismiss(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, uintptr_t lo, uintptr_t hi)
 {
     struct ljt_work *w = &a->work;
@@ -158,11 +173,7 @@ static bool dismiss(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, ui
         is_patched(a) && w->gone < LJT_GONE ? ljt_segments_before(a->m, (uintptr_t)c, size) : NULL;
     if (before == NULL || (!w->at_sight && ljt_shadow_first(&a->shadow, resident, aged, lo, hi, &young)))
         return false;
-    (void)ljt_heap_claim(a->m, c, (uintptr_t)c, (uintptr_t)c + size);
-    struct ljt_lj_segment gone = *before->next;
-    before->next = gone.next;
-    w->gone_segment[w->gone].base = gone.base;
-    w->gone_segment[w->gone++].size = gone.size;
+    leave(a, before, c, size);
     w->purgeable -= ljt_shadow_clear(&a->shadow, LJT_SHADOW_FREE, lo, hi);
     return true;
 }
@@ -287,6 +298,35 @@ static void look(struct ljt_arena *a, struct allowance *left)
         look_at_parked(a, left);
 }
 
+/* ---- Dismissal ---- */
+
+/*
+ * Segments that are free from end to end, whatever the age of their pages: the largest there can be, and unlike a page's
+ * their way back is not a fault that nobody foresaw but a call for more memory. The last of the VM's room stays, and top's.
+ */
+static void dismiss_free(struct ljt_arena *a, struct allowance *left)
+{
+    struct ljt_work *w = &a->work;
+    struct ljt_lj_segment *s = &a->m->seg;
+    for (unsigned i = 0; i < w->dismissed && s->next != NULL; i++)
+        s = s->next;
+    while (is_patched(a) && s->next != NULL && w->dismissed < LJT_SEGMENTS) {
+        if (w->gone == LJT_GONE || spent(left))
+            return;
+        struct ljt_lj_chunk *c = (struct ljt_lj_chunk *)s->next->base;
+        size_t size = ljt_lj_chunk_size(c), segment = s->next->size;
+        if (!ljt_lj_chunk_cinuse(c) && size >= segment - LJT_LJ_TOP_FOOT && room_elsewhere(a->m, c, size) &&
+            atomic_load_explicit(&a->patched.footprint, memory_order_relaxed) >= w->keep + segment) {
+            ljt_dawdle();
+            leave(a, s, c, size);
+        } else {
+            s = s->next;
+            w->dismissed++;
+        }
+    }
+    w->look_done = true;
+}
+
 /* ---- Hand-back ---- */
 
 /* Whatever was claimed and is not resident any more; a page that was too young to be purged must be seen again. */
@@ -352,6 +392,7 @@ uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     case LJT_UNIT_SEGMENTS: list_segments(a); break;
     case LJT_UNIT_LOOK: look(a, &left); break;
     case LJT_UNIT_HAND_BACK: hand_back(a, &left); break;
+    case LJT_UNIT_DISMISS: dismiss_free(a, &left); break;
     }
     uint64_t took = ljt_kernel.now() - start;
     ljt_histogram_bump(&a->stats.units[by], 1);

@@ -1,7 +1,8 @@
 /*
  * unit: the bounded piece of work that is done inside a heap.
  *
- * A unit lists segments, looks at free chunks and claims some of them, or hands claims back. It makes no system
+ * A unit lists segments, looks at free chunks and claims some of them, hands claims back, or takes segments out of a
+ * patched heap that are free from end to end. It makes no system
  * call, takes at most LJTRIM_MAX_HOLD_US and about 100 chunks, and leaves its place in the work so that the next
  * one goes on. It is run by the mutator in the gate's slow path, or by the reclaimer under a hold.
  *
@@ -21,7 +22,7 @@
 
 struct ljt_arena;
 
-enum ljt_unit_kind { LJT_UNIT_SEGMENTS, LJT_UNIT_LOOK, LJT_UNIT_HAND_BACK };
+enum ljt_unit_kind { LJT_UNIT_SEGMENTS, LJT_UNIT_LOOK, LJT_UNIT_HAND_BACK, LJT_UNIT_DISMISS };
 enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
 
 #define LJT_LEDGER 64                    /* claims out at a time, at most */
@@ -48,7 +49,7 @@ struct ljt_work {
     struct ljt_claim ledger[LJT_LEDGER];
 
     enum ljt_unit_kind kind; /* what the next unit is to do */
-    bool look_done;          /* every chunk has had its visit (claims may still be out) */
+    bool look_done; /* every chunk has had its visit (claims may still be out); DISMISS: every segment */
 
     /* How to look; written by the reclaimer before the first unit of a look. */
     bool may_claim;     /* else only mark */
@@ -66,6 +67,9 @@ struct ljt_work {
     bool joined;     /* one has: there is more to claim in the next look */
 
     size_t claimed_bytes;
+
+    size_t keep;        /* DISMISS: the footprint below which no segment goes */
+    unsigned dismissed; /* and how many it has passed by */
 
     /*
      * Segments that were free from end to end: off the state's list, and nobody's any more. Whoever takes one out of
@@ -86,6 +90,9 @@ struct ljt_work {
 
 /* Starts a look from its beginning, in an arena of so many bytes. The caller has begun one in the shadow. */
 void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight);
+
+/* Starts with the segments from the first on; what is left of the heap is at least `keep` bytes. */
+void ljt_work_begin_dismissal(struct ljt_work *w, size_t keep);
 
 /* As in a slot that has served nobody yet. */
 void ljt_work_reset(struct ljt_work *w);

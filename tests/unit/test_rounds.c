@@ -3,8 +3,12 @@
  */
 #include "lab.h"
 
+#include <lualib.h>
+
 #include "pressure.h"
 #include "rounds.h"
+#include "segments.h"
+#include "spending.h"
 
 TestSuite(rounds, .init = lab_init, .timeout = LAB_TIMEOUT);
 
@@ -43,4 +47,134 @@ Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
     ljt_config.pressure = LJT_PRESSURE_OFF;
     wish = ljt_rounds_turn(a, ljt_kernel.now());
     cr_expect(wish > ljt_kernel.now() + 60 * LJT_PRESSURE_INTERVAL && wish != UINT64_MAX, "nobody asks");
+}
+
+/* ---- A patched heap that falls ---- */
+
+#define MS UINT64_C(1000000)
+
+static uint64_t no_cpu(void)
+{
+    return 0;
+}
+
+/* What the reclaimer does in so much time, its clock going on by what it sleeps; the VM makes a call now and then. */
+static void live_for(const struct lab_vm *vm, struct ljt_arena *a, uint64_t ns)
+{
+    uint64_t due = ljt_kernel.now(), end = due + ns;
+    while (ljt_kernel.now() < end) {
+        for (int i = 0; i < 100; i++) {
+            lua_newuserdata(vm->L, 1);
+            lua_pop(vm->L, 1);
+        }
+        if (ljt_kernel.now() >= due)
+            due = ljt_rounds_turn(a, ljt_kernel.now());
+        lab_pass_time(10 * MS);
+    }
+}
+
+static void fill(const struct lab_vm *vm)
+{
+    lab_run(vm->L, "keep = {} for i = 1, 16000 do keep[i] = ('x'):rep(1000) .. i end");
+}
+
+static void drop(const struct lab_vm *vm)
+{
+    lab_run(vm->L, "keep = nil collectgarbage() collectgarbage()");
+}
+
+/* 16 MB of live strings, looked at twice. */
+static struct ljt_arena *live_at_peak(struct lab_vm *vm)
+{
+    ljt_config.mode = LJT_MODE_PATCHED;
+    lab_fake_time();
+    lab_pass_time(1); /* time 0 is never */
+    ljt_kernel.thread_cpu = no_cpu;
+    ljt_spending_open(ljt_kernel.now());
+    *vm = lab_vm_open();
+    luaL_openlibs(vm->L);
+    lab_run(vm->L, "pad = {} for i = 1, 3000 do pad[i] = { i } end collectgarbage('setpause', 1000)");
+    struct ljt_arena *a = lab_vm_arm(vm);
+    if (!a->is_patched)
+        cr_skip_test("this LuaJIT has no GC64");
+    fill(vm);
+    live_for(vm, a, 1200 * MS);
+    cr_assert(a->stats.live > 15 * MIB, "%zu KiB", (size_t)a->stats.live / KIB);
+    return a;
+}
+
+static size_t footprint(const struct ljt_arena *a)
+{
+    return ljt_segments_footprint(a->m);
+}
+
+Test(rounds, segments_that_a_fall_leaves_free_wait_for_no_look)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = live_at_peak(&vm);
+    size_t peak = footprint(a);
+    uint64_t looks = a->stats.looks;
+    drop(&vm);
+    live_for(&vm, a, 300 * MS);
+    cr_expect_eq(a->stats.looks, looks, "not due");
+    cr_expect_lt(footprint(a), peak / 2, "%zu of %zu KiB", footprint(a) / KIB, peak / KIB);
+    cr_expect_geq(a->stats.purged, (peak - footprint(a)) / 10 * 9, "their pages were resident, and count");
+    lab_prove(vm.m);
+}
+
+Test(rounds, what_falls_by_little_waits_for_its_age)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = live_at_peak(&vm);
+    size_t peak = footprint(a);
+    lab_run(vm.L, "for i = 1, 2500 do keep[i] = nil end collectgarbage() collectgarbage()");
+    live_for(&vm, a, 300 * MS);
+    cr_expect_eq(footprint(a), peak);
+}
+
+Test(rounds, a_vm_that_wants_its_segments_back_at_once_keeps_them)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = live_at_peak(&vm);
+    size_t peak = footprint(a);
+    for (int i = 0; i < 5; i++) {
+        drop(&vm);
+        live_for(&vm, a, 300 * MS);
+        fill(&vm);
+        live_for(&vm, a, 600 * MS);
+    }
+    cr_expect_gt(a->pace.policy.stretch, 0);
+    cr_expect_gt(a->stats.refaults, 4 * MIB, "%zu KiB", (size_t)a->stats.refaults / KIB);
+    cr_expect_gt(a->stats.early, 0);
+    peak = footprint(a);
+    uint64_t purged = a->stats.purged;
+    drop(&vm);
+    live_for(&vm, a, 300 * MS);
+    cr_expect_eq(footprint(a), peak);
+    cr_expect_eq(a->stats.purged, purged);
+    lab_prove(vm.m);
+}
+
+Test(rounds, a_vm_that_is_only_observed_keeps_its_segments)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = live_at_peak(&vm);
+    size_t peak = footprint(a);
+    ljt_config.mode = LJT_MODE_OBSERVE;
+    drop(&vm);
+    live_for(&vm, a, 300 * MS);
+    cr_expect_eq(footprint(a), peak);
+}
+
+Test(rounds, slack_is_left_after_a_fall)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = live_at_peak(&vm);
+    ljt_config.retain_pct = 1000;
+    size_t peak = footprint(a);
+    drop(&vm);
+    uint64_t live = ljt_arena_gc_total(a);
+    live_for(&vm, a, 300 * MS);
+    cr_expect(footprint(a) >= 9 * live && footprint(a) < peak, "%zu KiB, live %zu", footprint(a) / KIB,
+              (size_t)live / KIB);
 }

@@ -10,6 +10,7 @@
 
 #include "patched.h"
 #include "purge.h"
+#include "segments.h"
 #include "shadow.h"
 #include "takeover.h"
 
@@ -311,6 +312,90 @@ Test(takeover, young_segment_stays)
         ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
     cr_expect_eq(segments_of(vm.m), segments, "no page was seen free twice");
     cr_expect_eq(a->work.gone, 0);
+    lua_close(vm.L);
+}
+
+/* ---- The same, after a fall: at once ---- */
+
+/* Takes out what it may until `keep` bytes are left; with the reclaimer's unmapping between the units. */
+static void dismiss(struct ljt_arena *a, size_t keep)
+{
+    ljt_work_begin_dismissal(&a->work, keep);
+    while (!a->work.look_done) {
+        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+        lab_prove(a->m);
+        ljt_purge_gone(a, LJT_ARENA_ARMED);
+    }
+    cr_expect_eq(a->patched.footprint, ljt_segments_footprint(a->m));
+}
+
+Test(takeover, dismissal_asks_for_no_age)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    fill_and_drop_segments(vm.m);
+    size_t segments = segments_of(vm.m), mapped = a->module->mapped, footprint = a->patched.footprint;
+    cr_assert_eq(footprint, ljt_segments_footprint(vm.m));
+    dismiss(a, footprint);
+    cr_expect_eq(segments_of(vm.m), segments, "none would leave as much");
+    dismiss(a, footprint - 3 * MIB);
+    cr_expect_lt(segments_of(vm.m), segments);
+    cr_expect_geq(a->patched.footprint, footprint - 3 * MIB);
+    dismiss(a, 0);
+    cr_expect_lt(a->patched.footprint, footprint - 4 * MIB);
+    cr_expect_eq(mapped - a->module->mapped, footprint - a->patched.footprint);
+    cr_expect_geq(lab_largest_room(vm.m), LJT_VM_ROOM);
+    lab_run(vm.L, lab_churn);
+    lab_prove(vm.m);
+    lua_close(vm.L);
+}
+
+Test(takeover, dismissal_leaves_segments_with_a_block_in_them)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    unsigned char *block[400];
+    for (int i = 0; i < 400; i++) {
+        block[i] = ljt_patched_alloc(vm.m, NULL, 0, 20000);
+        memset(block[i], i & 0xff, 20000);
+    }
+    for (int i = 0; i < 400; i++) /* a segment of 128 KiB holds six: one in five stays */
+        if (i % 5 != 4)
+            ljt_patched_alloc(vm.m, block[i], 0, 0);
+    dismiss(a, 0);
+    for (int i = 4; i < 400; i += 5)
+        for (int j = 0; j < 20000; j++)
+            cr_assert_eq(block[i][j], i & 0xff);
+    lua_close(vm.L);
+}
+
+Test(takeover, dismissal_leaves_what_is_parked)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    lab_run(vm.L, lab_churn);
+    look(a);
+    unsigned runs = a->patched.runs;
+    cr_assert_gt(runs, 0);
+    dismiss(a, 0);
+    cr_expect_eq(a->patched.runs, runs);
+    lab_run(vm.L, lab_churn);
+    lab_prove(vm.m);
+    lua_close(vm.L);
+}
+
+/* Only segments of ours are known to have been counted: lj_alloc's own heap is none of this unit's. */
+Test(takeover, dismissal_does_nothing_to_a_heap_that_lj_alloc_serves)
+{
+    ljt_config.mode = LJT_MODE_NATIVE;
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    lab_run(vm.L, lab_churn);
+    size_t segments = segments_of(vm.m);
+    ljt_work_begin_dismissal(&a->work, 0);
+    ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+    cr_expect(a->work.look_done && a->work.gone == 0);
+    cr_expect_eq(segments_of(vm.m), segments);
     lua_close(vm.L);
 }
 

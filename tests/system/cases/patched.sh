@@ -50,6 +50,19 @@ test_heap_of_a_silent_vm_falls_to_its_floor() {
 		fail "the floor holds what is parked"
 }
 
+# No look comes within the hour. Native mode is lj_alloc's trimming alone, which is not what is tested.
+test_segments_that_a_fall_leaves_free_wait_for_no_look() {
+	need_library
+	start LJTRIM_INTERVAL_MS=3600000 LJTRIM_DEBUG=verify "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" strings:300000 light "$TEST_DIR/finish"
+	wait_for_line 60 trough
+	local peak
+	peak=$(awk '$1 == "peak" { print $2 }' out)
+	wait_until 20 rss_below "$pid" $((peak / 3)) || fail "$(rss_kb "$pid") kB of $peak"
+	touch finish
+	finish
+	grep -q '^verified 0' out || fail "$(tail -n 1 out)"
+}
+
 test_dump_says_that_the_allocator_is_ours() {
 	need_library
 	LJTRIM_STATS_AT_EXIT=1 run_dump
