@@ -82,6 +82,9 @@ static bool is_fence(const struct ljt_lj_segment *s, uintptr_t at)
     return true;
 }
 
+/* So many bytes before its head is read a chunk's cache line is asked for. */
+#define AHEAD 1024
+
 static enum ljt_heap_fault prove_chunks(const struct ljt_lj_state *m, const struct ljt_lj_segment *s,
                                         struct ljt_heap_census *census, struct free_sum *binned)
 {
@@ -93,6 +96,8 @@ static enum ljt_heap_fault prove_chunks(const struct ljt_lj_state *m, const stru
             return LJT_HEAP_BAD_CHUNK;
         const struct ljt_lj_chunk *c = (const struct ljt_lj_chunk *)at;
         size_t size = ljt_lj_chunk_size(c);
+        __builtin_prefetch((const char *)c + AHEAD);
+        __builtin_prefetch((const char *)c + AHEAD + 64);
         if (c == m->top) {
             if (size != m->topsize || at + size + LJT_LJ_TOP_FOOT != end || !prev_in_use ||
                 !ljt_lj_chunk_pinuse(c) || ljt_lj_chunk_cinuse(c))
@@ -148,21 +153,36 @@ static bool is_binned(const struct ljt_lj_state *m, const void *chunk, bool larg
     return size < LJT_LJ_MIN_LARGE && ljt_lj_small_index(size) == index;
 }
 
+/*
+ * All lists side by side, a step of each in turn: along one alone, chunks all over the heap, each step would be waited for
+ * that long.
+ */
 static enum ljt_heap_fault prove_smallbins(struct ljt_lj_state *m, struct free_sum *sum, size_t most)
 {
-    for (unsigned i = 0; i < LJT_LJ_SMALLBINS; i++) {
-        if ((m->smallmap >> i & 1) == 0)
-            continue;
-        const struct ljt_lj_chunk *bin = ljt_lj_smallbin(m, i);
-        const struct ljt_lj_chunk *prev = bin;
-        const struct ljt_lj_chunk *c = bin->fd;
-        if (c == bin)
+    const struct ljt_lj_chunk *at[LJT_LJ_SMALLBINS], *prev[LJT_LJ_SMALLBINS];
+    uint32_t open = m->smallmap;
+    for (uint32_t rest = open; rest != 0; rest &= rest - 1) {
+        unsigned i = (unsigned)__builtin_ctz(rest);
+        prev[i] = ljt_lj_smallbin(m, i);
+        at[i] = prev[i]->fd;
+        if (at[i] == prev[i])
             return LJT_HEAP_BAD_BIN;
-        for (; c != bin; prev = c, c = c->fd) {
-            if (sum->chunks >= most || !is_binned(m, c, false, i) || c->bk != prev)
+    }
+    while (open != 0) {
+        for (uint32_t rest = open; rest != 0; rest &= rest - 1) {
+            unsigned i = (unsigned)__builtin_ctz(rest);
+            const struct ljt_lj_chunk *c = at[i];
+            if (c == ljt_lj_smallbin(m, i)) {
+                open &= ~((uint32_t)1 << i);
+                continue;
+            }
+            if (sum->chunks >= most || !is_binned(m, c, false, i) || c->bk != prev[i])
                 return LJT_HEAP_BAD_BIN;
             sum->chunks++;
             sum->bytes += ljt_lj_chunk_size(c);
+            prev[i] = c;
+            at[i] = c->fd;
+            __builtin_prefetch(at[i]);
         }
     }
     return LJT_HEAP_OK;
