@@ -217,10 +217,8 @@ test-system: all hosts $(BUILD)/delays/libljtrim.so  ## system tests: real nginx
 	$(call need_program,tests/system/run)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/system/run $(ARGS)
 
-# Groups that have no poisoned tests of their own. What a purge does to RSS and to huge pages (idle, thp) poisoning changes.
-POISONED := faults neighbours growth symbols
-test-poisoned: all hosts  ## system tests once more, each page that is claimed filled with a pattern, every millisecond
-	$(Q)BUILD='$(abspath $(BUILD))' TEST_DEBUG=poison scripts/test-total $(POISONED:%='tests/system/run %/')
+test-poisoned: all hosts $(BUILD)/delays/libljtrim.so  ## system tests once more: what is claimed is filled with a pattern, each unit proves the heap
+	$(Q)BUILD='$(abspath $(BUILD))' TEST_DEBUG=poison,verify tests/system/run $(ARGS)
 
 check-asan check-ubsan check-tsan: check-%: $(BUILD)/%/test-unit $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so
 	$(Q)scripts/test-total 'scripts/run-units $(BUILD)/$*/test-unit $(ARGS)'

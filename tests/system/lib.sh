@@ -19,10 +19,29 @@ need_command() { command -v "$1" >/dev/null || skip "$1 is not installed"; }
 
 ### Processes under test
 
+# Poisoned: every test once more, with $TEST_DEBUG (make test-poisoned). What is claimed is filled with a pattern, of two
+# batches one is purged besides, and each unit proves the whole heap: whoever relies on a byte of it shows.
+
+: "${TEST_DEBUG=}"
+
+# unpoisoned WHY: skips a test that can't hold then, or that would only do again what it has done.
+unpoisoned() { [ -z "$TEST_DEBUG" ] || skip "not poisoned: $1"; }
+
+# sized COUNT [PART]: how many objects a large heap is made of, how often something is done; poisoned an eighth or another
+# part of it, for a heap is proven at each unit. workload.sized is the same for Lua.
+sized() { if [ -z "$TEST_DEBUG" ]; then echo "$1"; else echo $(($1 / ${2-8})); fi; }
+
+# pace INTERVAL_MS DECAY_MS: settings of a test that goes at its own pace. Poisoned, all go at the same.
+pace() { [ -n "$TEST_DEBUG" ] || echo "LJTRIM_INTERVAL_MS=$1 LJTRIM_DECAY_MS=$2"; }
+
+# without_library: for tests that look at what is not preloaded.
+without_library() {
+	unpoisoned "nothing is preloaded"
+	LJT_SO=''
+}
+
 # Works all the time: purges begin as soon as there is something to purge.
 EAGER=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100 LJTRIM_MIN_RECLAIM=0)
-# What is claimed is filled with a pattern besides, and each unit proves the heap: whoever relies on a byte of it shows.
-POISONED=("${EAGER[@]}" LJTRIM_DEBUG=poison,verify)
 LUAJIT=$(command -v luajit || true)
 started=()
 
@@ -116,10 +135,12 @@ host_printed_or_ended() { grep -q "^$1" out || is_gone "$pid"; }
 status_of() { sed -n "s/^$2:[[:space:]]*\([0-9]*\).*/\1/p" "/proc/$1/status" 2>/dev/null || true; }
 rss_kb() { status_of "$1" VmRSS; }
 
+# rss_below PID KB: or three quarters of the highest that it ever was, poisoned: half of what is free stays resident.
 rss_below() {
-	local now
+	local now limit=$2
 	now=$(rss_kb "$1")
-	[ -n "$now" ] && [ "$now" -lt "$2" ]
+	[ -z "$TEST_DEBUG" ] || limit=$(($(status_of "$1" VmHWM) * 3 / 4))
+	[ -n "$now" ] && [ "$now" -lt "$limit" ]
 }
 
 is_running() {
@@ -150,5 +171,9 @@ arena_excess_kb() {
 
 is_near_its_floor() {
 	local excess
+	if [ -n "$TEST_DEBUG" ]; then
+		rss_below "$1" 0
+		return
+	fi
 	excess=$(arena_excess_kb "$1") && [ "$excess" -le 0 ]
 }

@@ -23,15 +23,11 @@ test_allocf_wrapped_around_the_original() { plays wrap-raw; }
 test_allocf_replaced_for_new_blocks() { plays replace; }
 test_allocf_limited() { plays limit; }
 test_allocf_flipped_a_thousand_times() { plays flip; }
-test_allocf_wrapped_and_unwrapped_poisoned_and_verified() {
-	need_library
-	settings=("${POISONED[@]}")
-	plays unwrap
-	plays wrap-first
-}
 
 # The games mean something only if the allocator was really replaced.
 test_allocator_is_replaced_at_all() {
 	need_library
-	run_host "$(host allocf_games)" flip | grep -q 'allocator replaced' || fail "no gate was put in"
+	settings=()
+	plays flip
+	grep -q 'allocator replaced' out || fail "no gate was put in"
 }

@@ -41,14 +41,15 @@ test_good_values_are_silent() {
 # stays_at_its_peak VARIABLE=VALUE ...: nothing is purged and survivors are intact.
 stays_at_its_peak() {
 	local now
-	start "$@" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 light "$TEST_DIR/finish"
+	start "$@" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 200000):1000" light "$TEST_DIR/finish"
 	wait_for_line 30 trough
 	sleep 4
 	now=$(rss_kb "$pid")
-	expect_at_least "$now" 100000 "KiB in the trough"
+	expect_at_least "$now" "$(sized 100000)" "KiB in the trough"
 }
 
 test_disabled_is_silent_and_has_no_thread() {
+	unpoisoned "the library is off"
 	local setting
 	for setting in LJTRIM_ENABLE=0 LJTRIM_MODE=off; do
 		rm -f finish
@@ -60,7 +61,7 @@ test_disabled_is_silent_and_has_no_thread() {
 }
 
 test_observe_never_purges() {
-	stays_at_its_peak LJTRIM_MODE=observe LJTRIM_INTERVAL_MS=10 LJTRIM_DECAY_MS=0
+	stays_at_its_peak LJTRIM_MODE=observe $(pace 10 0)
 	touch finish
 	finish
 }

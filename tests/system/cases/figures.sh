@@ -1,5 +1,7 @@
 # What the report of `make bench` claims, and when the OOM duel gives up: from made-up samples, nothing is measured.
 
+unpoisoned "nothing is preloaded"
+
 ROOT=$(cd "$TEST_SYSTEM/../.." && pwd)
 
 # report: the report of the samples in this directory

@@ -2,19 +2,18 @@
 
 forks() { run_host "${EAGER[@]}" "$(host fork_churn)" "$@"; }
 
-test_fork() { forks fork 30; }
-test_fork_by_default_settings() { run_host "$(host fork_churn)" fork 20; }
-test_fork_with_threads_beside() { forks threads 15; }
-test_fork_of_a_fork() { forks nested 15; }
-test_poisoned_and_verified() { need_library && run_host "${POISONED[@]}" "$(host fork_churn)" threads 4; }
-test_raw_clone() { forks clone 30; }
-test_vfork() { forks vfork 60; }
-test_posix_spawn() { forks spawn 60; }
+test_fork() { forks fork "$(sized 30 3)"; }
+test_fork_by_default_settings() { unpoisoned "the other one is the same then" && run_host "$(host fork_churn)" fork 20; }
+test_fork_with_threads_beside() { forks threads "$(sized 15 3)"; }
+test_fork_of_a_fork() { forks nested "$(sized 15 3)"; }
+test_raw_clone() { forks clone "$(sized 30 3)"; }
+test_vfork() { forks vfork "$(sized 60 3)"; }
+test_posix_spawn() { forks spawn "$(sized 60 3)"; }
 
 test_commands_started_from_lua() {
 	cat >commands.lua <<-'END'
 		local workload = require("workload")
-		local survivors = workload.peak(100000, 500)
+		local survivors = workload.peak(workload.sized(100000), 500)
 		workload.collect()
 		for i = 1, 60 do
 		  local pipe = io.popen("echo " .. i)

@@ -99,7 +99,7 @@ test_many_states_on_many_threads() {
 }
 
 test_forks_in_the_middle() {
-	run_host "${EAGER[@]}" LJTRIM_GROWTH=on "$(host fork_churn)" fork 20
+	run_host "${EAGER[@]}" LJTRIM_GROWTH=on "$(host fork_churn)" fork "$(sized 20 3)"
 }
 
 test_closed_in_the_middle() {

@@ -2,7 +2,7 @@
 
 . "$TEST_SYSTEM/cases/nginx.bash"
 
-SOON=(LJTRIM_IDLE_GC=1 LJTRIM_DECAY_MS=100 LJTRIM_INTERVAL_MS=50)
+SOON=(LJTRIM_IDLE_GC=1 $(pace 50 100) LJTRIM_MIN_RECLAIM=1M) # not for next to nothing: what one step ends may have finalized
 
 # idle_loop MODE [CHUNK]: sets $result, $errno, $took (ms), $interrupted, $before and $after (KB); with $variables
 idle_loop() {
@@ -18,6 +18,7 @@ left_alone() { expect_at_least "$after" 55000 "KB in use after"; }
 
 # Every function of the C library that waits for events.
 WAITS=(epoll_wait epoll_pwait epoll_pwait2 poll ppoll select pselect)
+[ -z "$TEST_DEBUG" ] || WAITS=(epoll_wait select)
 
 test_a_loop_collects_while_it_waits() {
 	need_library
@@ -35,6 +36,7 @@ test_a_timeout_is_kept() {
 	need_library
 	local function
 	for function in epoll_wait epoll_pwait2 ppoll select; do
+		[[ " ${WAITS[*]} " == *" $function "* ]] || continue
 		idle_loop timeout '' "$function"
 		collected
 		expect_equal "$result $errno $interrupted" "0 0 0" "what $function said"

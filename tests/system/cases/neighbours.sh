@@ -42,8 +42,8 @@ test_faketime_fast() { faked_time '+0 x1000'; }
 test_faketime_slow() { faked_time '-1d x0.1'; }
 test_faketime_frozen() {
 	faked_time '2020-02-02 02:02:02'
-	start LD_PRELOAD="$LJT_SO $(find /usr/lib -name libfaketimeMT.so.1)" FAKETIME='2020-02-02 02:02:02' LJTRIM_DECAY_MS=100 \
-		"$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 light "$TEST_DIR/finish"
+	start LD_PRELOAD="$LJT_SO $(find /usr/lib -name libfaketimeMT.so.1)" FAKETIME='2020-02-02 02:02:02' \
+		$(pace 100 100) "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" light "$TEST_DIR/finish"
 	wait_for_line 30 trough
 	wait_until 20 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB in the trough: no page grows old"
 	touch finish

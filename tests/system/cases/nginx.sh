@@ -36,20 +36,6 @@ test_survivors_are_intact_under_eager_purging() {
 	quit_nginx
 }
 
-test_survivors_are_intact_poisoned_and_verified() {
-	need_library
-	need_command wrk
-	start_nginx "${POISONED[@]}"
-	wrk -t1 -c4 -d2s "http://127.0.0.1:$port/work" >wrk.out
-	expect_flawless_load
-	ask burst >/dev/null # a small one: the whole heap is proven a thousand times a second
-	ask verify | grep -q verified || fail "survivors are damaged"
-	wrk -t1 -c4 -d2s "http://127.0.0.1:$port/work" >wrk.out
-	expect_flawless_load
-	ask verify | grep -q verified || fail "survivors are damaged"
-	quit_nginx
-}
-
 test_one_vm_per_request() {
 	need_command wrk
 	local worker mappings

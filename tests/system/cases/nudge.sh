@@ -5,11 +5,11 @@
 quiet() {
 	local env=() fell=0
 	while [[ $1 == *=* ]]; do env+=("$1") && shift; done
-	start "${env[@]}" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$TEST_DIR/log" "$LUAJIT" "$TEST_SYSTEM/lua/quiet.lua" 350000 5000 \
+	start "${env[@]}" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$TEST_DIR/log" "$LUAJIT" "$TEST_SYSTEM/lua/quiet.lua" "$(sized 350000)" "$(sized 5000)" \
 		"$1" "$TEST_DIR/finish" "$2"
 	wait_for_line 60 dropped
 	dropped=$(sed -n 's/^dropped //p' out)
-	expect_at_least "$dropped" 200000000 "bytes dropped"
+	expect_at_least "$dropped" "$(sized 200000000)" "bytes dropped"
 	within "$3" rss_below "$pid" 40000 || fell=1
 	allocated=$(awk '/^trough/ { n = $2 } END { print n + 0 }' out)
 	echo "dropped $dropped, allocated $allocated since, RSS $(rss_kb "$pid") KiB"
@@ -29,24 +29,23 @@ test_a_quiet_worker_falls_after_its_peak_for_5_per_cent_of_it() {
 
 test_one_that_is_off_does_not() {
 	need_library
-	if quiet LJTRIM_GC_NUDGE=off 10 "" 12; then fail "RSS fell without a nudge: the test shows nothing"; fi
+	if quiet LJTRIM_GC_NUDGE=off 10 "" "$(sized 12 3)"; then fail "RSS fell without a nudge: the test shows nothing"; fi
 	expect_equal "$(nudges)" 0 nudges
 }
 
 test_a_stopped_collector_stays_stopped() {
 	need_library
-	if quiet 10 "collectgarbage('stop')" 12; then fail "RSS fell"; fi
+	if quiet 10 "collectgarbage('stop')" "$(sized 12 3)"; then fail "RSS fell"; fi
 	expect_equal "$(nudges)" 0 nudges
 }
 
 test_a_long_pause_is_respected() {
 	need_library
-	if quiet 10 "collectgarbage('setpause', 1000)" 12; then fail "RSS fell"; fi
+	if quiet 10 "collectgarbage('setpause', 1000)" "$(sized 12 3)"; then fail "RSS fell"; fi
 	expect_equal "$(nudges)" 0 nudges
 }
 
-# Everything that lives is found at each step of cycles that are begun again and again, in a heap that is proven before
-# and after each unit.
+# Everything that lives is found at each step of cycles that are begun again and again.
 test_survivors_of_eager_nudges_are_intact() {
 	need_library
 	cat >eager.lua <<-'END'
@@ -62,8 +61,7 @@ test_survivors_of_eager_nudges_are_intact() {
 		end
 		io.write("verified ", workload.verify(survivors), " finalized ", finalized, "\n")
 	END
-	run_host LJTRIM_GC_NUDGE=on "${EAGER[@]}" LJTRIM_DEBUG=poison,verify LJTRIM_STATS_AT_EXIT=1 \
-		LJTRIM_LOG="$TEST_DIR/log" "$LUAJIT" eager.lua
+	run_host LJTRIM_GC_NUDGE=on "${EAGER[@]}" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$TEST_DIR/log" "$LUAJIT" eager.lua
 	expect_at_least "$(nudges)" 3 nudges
 	expect_at_least "$(awk '/^verified/ { print $4 }' out)" 100 "finalizers run"
 }

@@ -4,17 +4,16 @@
 export LJTRIM_MODE=patched
 
 # As in correctness.sh, on a statically linked LuaJIT where there is one.
-test_same_answers_poisoned_and_verified() {
+test_same_answers() {
 	need_library
 	"$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >plain.out
-	run_host "${POISONED[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >loaded.out
+	run_host "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/selfcheck.lua" 3 >loaded.out
 	cmp plain.out loaded.out || fail "different: $(diff plain.out loaded.out | head -n 2)"
 }
 
 test_200_states_on_8_threads() { run_host "${EAGER[@]}" "$(host many_states)" 200 8 300; }
-test_c_objects_poisoned_and_verified() { need_library && run_host "${POISONED[@]}" "$(host many_states)" 8 4 200; }
-test_closed_in_the_middle_of_a_purge() { run_host "${EAGER[@]}" "$(host close_states)" 800; }
-test_fork() { run_host "${EAGER[@]}" "$(host fork_churn)" fork 10; }
+test_closed_in_the_middle_of_a_purge() { run_host "${EAGER[@]}" "$(host close_states)" "$(sized 800 3)"; }
+test_fork() { run_host "${EAGER[@]}" "$(host fork_churn)" fork "$(sized 10 3)"; }
 test_fork_with_threads_beside() { run_host "${EAGER[@]}" "$(host fork_churn)" threads 5; }
 
 # Whoever sets LuaJIT's function back has a heap that it can go on with.
@@ -37,13 +36,13 @@ test_worker_of_nginx_breathes() {
 
 test_heap_of_a_silent_vm_falls_to_its_floor() {
 	need_library
-	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:100 idle "$TEST_DIR/finish"
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 200000):100" idle "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	wait_until 20 is_near_its_floor "$pid" || fail "$(arena_excess_kb "$pid") kB above the floor"
 	"$LJT_TOOL" inspect "$pid" --csv >inspected
 	touch finish
 	finish
-	grep -q '^verified 2000' out || fail "survivors were not verified"
+	grep -q "^verified $(sized 2000)" out || fail "survivors were not verified"
 	cat inspected
 	# What is parked is no part of the floor.
 	awk -F, '$7 ~ /^[0-9]/ { if ($7 > 40 * 2 ^ 20) exit 1; told = 1 } END { exit !told }' inspected ||
@@ -96,10 +95,6 @@ newstate() { run_host "${EAGER[@]}" "${@:3}" "$(host nolua_plugin)" "$(host "$1"
 test_system_allocator_is_replaced_at_birth() {
 	need_library
 	expect_equal "$(newstate plugin_newstate system)" "served by libljtrim, by neither" allocator
-}
-test_system_allocator_is_replaced_at_birth_poisoned_and_verified() {
-	need_library
-	expect_equal "$(newstate plugin_newstate system LJTRIM_DEBUG=poison,verify)" "served by libljtrim, by neither" allocator
 }
 test_internal_allocator_is_replaced_at_birth() {
 	need_library

@@ -10,6 +10,7 @@ own_kernel() { [ -n "${LJT_OWN_KERNEL-}" ] || skip "only on a kernel of its own:
 LAZY=(LJTRIM_DECAY_MS=600000 LJTRIM_MAX_CPU_PCT=100)
 
 groups() {
+	unpoisoned "what a group is charged has to fall, of pages that are young"
 	need_library
 	cgroup_begin memory || skip "no control groups: $cgroup_why"
 	trap 'on_exit; cgroup_end' EXIT

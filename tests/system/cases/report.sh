@@ -58,13 +58,13 @@ check_report() {
 }
 
 start_peak() {
-	start "$@" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 idle "$TEST_DIR/finish"
+	start "$@" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" idle "$TEST_DIR/finish"
 	wait_for_line 60 trough
 }
 
 test_report_of_a_plain_process_names_what_it_holds() {
 	need_tool
-	LJT_SO=''
+	without_library
 	start_peak
 	ljtrim report "$pid" --seconds 2 --interval 0.2 -o plain.html >said
 	check_report plain.html '"libljtrim would return" in text and mib(facts["libljtrim would return"]) > 20 and
@@ -80,7 +80,7 @@ test_report_of_a_plain_process_names_what_it_holds() {
 
 test_report_stops_nobody_who_asks_for_that() {
 	need_tool
-	LJT_SO=''
+	without_library
 	start_peak
 	ljtrim report "$pid" --seconds 1 --interval 0.2 --no-stop -o rough.html >said
 	check_report rough.html 'facts["What looking has cost it"] == "never stopped" and "approximate" in facts["How"]'
@@ -105,7 +105,7 @@ test_report_of_a_preloaded_process_shows_the_librarys_figures() {
 test_report_reads_an_nginx_worker_while_it_breathes() {
 	local worker report
 	need_tool
-	LJT_SO=''
+	without_library
 	start_nginx
 	worker=$(ask pid)
 	"$LJT_TOOL" report "$worker" --seconds 6 --interval 0.2 -o worker.html >said &
@@ -124,7 +124,7 @@ test_report_reads_an_nginx_worker_while_it_breathes() {
 test_report_writes_what_it_has_when_interrupted() {
 	local signal report
 	need_tool
-	LJT_SO=''
+	without_library
 	start_peak
 	for signal in INT TERM; do
 		"$LJT_TOOL" report "$pid" --seconds 0 --interval 0.1 -o "$signal.html" >said &
@@ -147,7 +147,7 @@ watches() { [ "$(cat "/proc/$1/comm")" = ljtrim ] && (($((16#$(sed -n 's/^SigCgt
 test_report_writes_what_it_has_when_the_process_ends() {
 	local report
 	need_tool
-	LJT_SO=''
+	without_library
 	start_peak
 	"$LJT_TOOL" report "$pid" --seconds 0 --interval 0.1 -o ended.html >said 2>errors &
 	report=$!
@@ -165,7 +165,7 @@ has_seen_it() { [ "$(cut -d ' ' -f 1 "/proc/$1/syscall" 2>/dev/null)" = 271 ]; }
 test_report_replaces_ordinary_files_alone() {
 	local status=0 path
 	need_tool
-	LJT_SO=''
+	without_library
 	start_peak
 	echo before >there.html
 	ljtrim report "$pid" --seconds 1 -o there.html >said
@@ -197,6 +197,7 @@ expect_refusal() {
 }
 
 test_report_says_in_a_line_what_is_wrong() {
+	unpoisoned "nothing is preloaded"
 	need_tool
 	start_plain sleep 60
 	expect_refusal 2
@@ -221,7 +222,7 @@ test_report_says_in_a_line_what_is_wrong() {
 
 test_report_of_a_large_heap_stays_small() {
 	need_tool
-	LJT_SO=''
+	without_library
 	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:600000:300 idle "$TEST_DIR/finish"
 	wait_for_line 90 trough
 	ljtrim report "$pid" --seconds 2 --interval 0.1 -o large.html >said

@@ -66,7 +66,7 @@ test_files_are_for_their_owner_alone() {
 	need_library
 	umask 0
 	start "${EAGER[@]}" LJTRIM_LOG="$PWD/log.%p" LJTRIM_STATS_FILE="$PWD/%p.prom" LJTRIM_FOO=1 "$LUAJIT" \
-		"$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 light "$TEST_DIR/finish"
+		"$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" light "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	wait_until 20 test -e "$pid.prom" || fail "no statistics"
 	expect_equal "$(stat -c %a "$pid.prom")" 600 "mode of the statistics"
@@ -80,7 +80,7 @@ test_statistics_replace_what_lies_in_their_way() {
 	shared_directory
 	ln -s ../victim shared/stats
 	ln victim shared/other
-	start "${EAGER[@]}" LJTRIM_STATS_FILE="$PWD/shared/stats" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 \
+	start "${EAGER[@]}" LJTRIM_STATS_FILE="$PWD/shared/stats" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" \
 		light "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	wait_until 20 test ! -L shared/stats || fail "no statistics"
@@ -162,7 +162,7 @@ test_environment_is_ignored_where_privileges_are_raised() {
 test_signals_and_figures_are_not_for_other_users() {
 	need_library
 	need_root
-	start "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 light "$TEST_DIR/finish"
+	start "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" light "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	! as_nobody bash -c "kill -USR2 $pid" 2>said || fail "another user may ask for a dump"
 	grep -q 'not permitted' said || fail "unexpected: $(cat said)"
@@ -181,7 +181,7 @@ test_signals_and_figures_are_not_for_other_users() {
 test_no_descriptor_is_kept_open() {
 	need_library
 	local with
-	start "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 light "$TEST_DIR/finish"
+	start "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" light "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	wait_until 20 has_reclaimer "$pid" || fail "no reclaimer"
 	with=$(descriptors)
@@ -222,7 +222,7 @@ code_without_a_file() {
 
 test_process_gets_no_code_that_is_no_file() {
 	need_library
-	start "${EAGER[@]}" "$LUAJIT" -joff "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 light "$TEST_DIR/finish"
+	start "${EAGER[@]}" "$LUAJIT" -joff "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" light "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	wait_until 20 has_reclaimer "$pid" || fail "no reclaimer"
 	expect_equal "$(code_without_a_file "$pid")" "" "code without a file"
@@ -242,6 +242,7 @@ test_process_gets_no_code_that_is_no_file() {
 
 # A process chooses its own name: no terminal is to obey it.
 test_name_of_a_process_is_not_obeyed_by_the_terminal() {
+	unpoisoned "nothing is preloaded"
 	[ -x "$LJT_TOOL" ] || skip "no ljtrim"
 	start_plain "$LUAJIT" -e 'local ffi = require("ffi") ffi.cdef("int prctl(int, const char *);")
 		ffi.C.prctl(15, "\27[31m\7red")'" $STAYS"

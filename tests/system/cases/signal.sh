@@ -3,7 +3,7 @@
 test_luajit_dumps_statistics_and_lives() {
 	local size
 	need_library
-	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 light "$TEST_DIR/finish"
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 200000):$(sized 1000)" light "$TEST_DIR/finish"
 	wait_for_line 30 trough
 	wait_until 10 has_reclaimer "$pid" || fail "no reclaimer"
 	kill -USR2 "$pid"

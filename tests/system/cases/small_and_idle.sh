@@ -11,7 +11,7 @@ test_small_luajit_has_no_thread() {
 test_grown_luajit_has_a_thread_that_sleeps_when_idle() {
 	local task before after
 	need_library
-	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:200000:1000 idle "$TEST_DIR/finish"
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 200000):1000" idle "$TEST_DIR/finish"
 	wait_for_line 30 trough
 	wait_until 5 has_reclaimer "$pid" || fail "no thread named ljtrim"
 	wait_until 15 rss_below "$pid" 25000 || fail "RSS did not fall: $(rss_kb "$pid") KiB"
@@ -33,7 +33,7 @@ wakes_up_at_most() {
 test_thread_blocks_the_signals_of_the_host() {
 	local task blocked
 	need_library
-	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 idle "$TEST_DIR/finish"
+	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" idle "$TEST_DIR/finish"
 	wait_until 20 has_reclaimer "$pid" || fail "no thread named ljtrim"
 	task=$(reclaimer_of "$pid")
 	blocked=$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$pid/task/$task/status")

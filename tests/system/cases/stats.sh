@@ -8,8 +8,8 @@ need_tool() { [ -x "$LJT_TOOL" ] || skip "the command ljtrim is not built"; }
 # start_trough [VARIABLE=VALUE ...]: a preloaded luajit behind its peak, silent, its free pages gone. Sets $pid.
 start_trough() {
 	rm -f out err
-	start LJTRIM_MAX_CPU_PCT=100 LJTRIM_INTERVAL_MS=100 LJTRIM_DECAY_MS=100 "$@" "$LUAJIT" \
-		"$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 idle "$TEST_DIR/finish"
+	start LJTRIM_MAX_CPU_PCT=100 $(pace 100 100) "$@" "$LUAJIT" \
+		"$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" idle "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	wait_until 20 rss_below "$pid" 30000 || fail "nothing was given back: $(rss_kb "$pid") KB"
 	settle "$pid"
@@ -70,7 +70,7 @@ test_quiet_nginx_worker_tells_the_same_in_every_way() {
 	local library_may_speak=yes
 	need_tool
 	need_library
-	start_nginx LJTRIM_MAX_CPU_PCT=100 LJTRIM_INTERVAL_MS=100 LJTRIM_DECAY_MS=100 \
+	start_nginx LJTRIM_MAX_CPU_PCT=100 $(pace 100 100) \
 		LJTRIM_STATS_FILE="$TEST_DIR/%p.prom" LJTRIM_LOG="$TEST_DIR/%p.log"
 	worker=$(ask pid)
 	ask peak >/dev/null
@@ -250,7 +250,7 @@ test_forked_child_does_not_pass_for_its_parent() {
 	local worker
 	need_tool
 	need_library
-	start LJTRIM_INTERVAL_MS=50 "$LUAJIT" -e '
+	start $(pace 50 1000) "$LUAJIT" -e '
 		local ffi = require("ffi")
 		ffi.cdef "int fork(void); unsigned sleep(unsigned); int getpid(void);"
 		local process, workload = require("process"), require("workload")
@@ -295,7 +295,7 @@ test_process_in_another_pid_namespace() {
 	need_command unshare
 	unshare -p -f true 2>/dev/null || skip "may not make a PID namespace"
 	cat >inner.sh <<-SCRIPT
-		exec env LD_PRELOAD=$LJT_SO LJTRIM_INTERVAL_MS=100 LJTRIM_DECAY_MS=100 \
+		exec env LD_PRELOAD=$LJT_SO $(pace 100 100) \
 			$LUAJIT $TEST_SYSTEM/lua/peak.lua sessions:50000:1000 idle $TEST_DIR/finish
 	SCRIPT
 	unshare -p -f bash inner.sh >out 2>err &
@@ -366,8 +366,8 @@ test_full_disk_costs_a_line_and_keeps_the_last_file() {
 	mkdir disk
 	cat >full.sh <<-SCRIPT
 		mount -t tmpfs -o size=64k none disk || exit 77
-		exec env LD_PRELOAD=$LJT_SO LJTRIM_INTERVAL_MS=100 LJTRIM_DECAY_MS=100 LJTRIM_STATS_FILE=$TEST_DIR/disk/s.json \
-			$LUAJIT $TEST_SYSTEM/lua/peak.lua sessions:100000:1000 light $TEST_DIR/finish
+		exec env LD_PRELOAD=$LJT_SO $(pace 100 100) LJTRIM_STATS_FILE=$TEST_DIR/disk/s.json \
+			$LUAJIT $TEST_SYSTEM/lua/peak.lua sessions:$(sized 100000):1000 light $TEST_DIR/finish
 	SCRIPT
 	unshare -m bash full.sh >out 2>err &
 	pid=$!

@@ -18,11 +18,13 @@ test_10_million_operations() { survives "$LJT_SO" "$(host stress)" --operations 
 test_one_state_a_thread() { survives "$LJT_SO" "$(host stress)" --operations 2e6 --threads 4 --states 1; }
 test_delays_within_the_protocol() { survives "$BUILD/delays/libljtrim.so" "$(host stress)" --operations 1e6 --threads 3; }
 test_poisoned_and_verified() {
+	unpoisoned "it always is"
 	need_library
 	survives "$LJT_SO" LJTRIM_DEBUG=poison,verify "$(host stress)" --operations 1e6 --threads 2 --states 2
 }
 test_on_our_own_allocator() { survives "$LJT_SO" LJTRIM_MODE=patched "$(host stress)" --operations 2e6 --threads 3; }
 test_on_our_own_allocator_poisoned_and_verified() {
+	unpoisoned "it always is"
 	need_library
 	survives "$LJT_SO" LJTRIM_MODE=patched LJTRIM_DEBUG=poison,verify "$(host stress)" --operations 1e6 --threads 2 --states 2
 }

@@ -41,17 +41,18 @@ end() {
 
 test_mappings_do_not_grow_by_100000_runs() {
 	need_library
-	start_under '[always] madvise never' 100000
+	start_under '[always] madvise never' "$(sized 100000)"
 	local peak more
 	trough
-	expect_at_least "$(kept_out_kb)" 20000 "KiB in mappings without huge pages"
+	expect_at_least "$(kept_out_kb)" "$(sized 20000)" "KiB in mappings without huge pages"
 	expect_at_most "$more" 16 "mappings more than before the purge"
-	end 100000
+	end "$(sized 100000)"
 }
 
 # charge_of_huge_pages [VARIABLE=VALUE]: $charged and $left, what the group is charged in the peak, and at last in the trough
 charge_of_huge_pages() {
 	local peak more status=0
+	unpoisoned "what a group is charged has to fall"
 	need_library
 	cgroup_begin memory || skip "no control groups: $cgroup_why"
 	trap 'on_exit; cgroup_end' EXIT

@@ -92,7 +92,7 @@ expect_figures() {
 test_inspect_names_luajit_as_the_holder() {
 	need_tool
 	need_command python3
-	LJT_SO=''
+	without_library
 	start_peak 400000 5000
 	report "$pid" --max-stop 0
 	expect_figures "$pid"
@@ -112,7 +112,7 @@ test_inspect_reads_a_plain_nginx_worker() {
 	local worker
 	need_tool
 	need_command python3
-	LJT_SO=''
+	without_library
 	start_nginx
 	worker=$(ask pid)
 	ask peak >/dev/null
@@ -128,7 +128,7 @@ test_inspect_tells_what_the_library_has_returned() {
 	need_library
 	need_tool
 	need_command python3
-	start_peak 150000 3000 "${EAGER[@]}"
+	start_peak "$(sized 150000)" 3000 "${EAGER[@]}"
 	wait_until 20 is_near_its_floor "$pid" || fail "it did not recede"
 	report "$pid" --max-stop 0
 	expect_figures "$pid"
@@ -138,6 +138,7 @@ test_inspect_tells_what_the_library_has_returned() {
 }
 
 test_inspect_says_when_it_is_not_luajit() {
+	unpoisoned "nothing is preloaded"
 	local status=0
 	need_tool
 	need_command python3
@@ -151,7 +152,7 @@ test_inspect_says_when_it_is_not_luajit() {
 test_inspect_draws_valid_pictures() {
 	need_tool
 	need_command python3
-	LJT_SO=''
+	without_library
 	start_peak 100000 1000
 	ljtrim inspect "$pid" --map map.svg >/dev/null
 	ljtrim inspect "$pid" --map map.png >/dev/null
@@ -177,6 +178,7 @@ test_inspect_draws_valid_pictures() {
 }
 
 test_inspect_reads_a_busy_process_without_stopping_it() {
+	unpoisoned "nothing is preloaded"
 	need_tool
 	need_command python3
 	start_plain "$LUAJIT" -e 'local t = {} for i = 1, 1e5 do t[i] = { tostring(i) } end print("ready") io.flush()
@@ -192,6 +194,7 @@ test_inspect_reads_a_busy_process_without_stopping_it() {
 }
 
 test_inspect_lets_go_after_the_longest_stop() {
+	unpoisoned "nothing is preloaded"
 	need_tool
 	need_command python3
 	start_plain "$LUAJIT" -e 'local t = {} for i = 1, 2e6 do t[i] = { i } end print("ready") io.flush()
@@ -205,6 +208,7 @@ test_inspect_lets_go_after_the_longest_stop() {
 }
 
 test_inspect_says_which_capability_is_missing() {
+	unpoisoned "nothing is preloaded"
 	local status=0
 	need_tool
 	need_command setpriv
@@ -244,6 +248,7 @@ END
 }
 
 test_inspect_reaches_into_a_container() {
+	unpoisoned "nothing is preloaded"
 	local inner
 	need_tool
 	need_command python3

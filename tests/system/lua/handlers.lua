@@ -5,9 +5,9 @@ local handlers = {}
 local survivors = {}
 local requests = 0
 
--- 500,000 sessions at once, then all but 100 of them are dropped and collected.
+-- 500,000 sessions at once (sized), then all but 100 of them are dropped and collected.
 function handlers.peak()
-  survivors = workload.peak(500000, 5000)
+  survivors = workload.peak(workload.sized(500000), workload.sized(5000))
   workload.collect()
   ngx.say("peak passed")
 end
@@ -16,7 +16,7 @@ end
 -- that is still to come, and finalizers that fail or yield.
 local finalized, timer_fired = 0, 0
 function handlers.garbage()
-  survivors = workload.peak(300000, 3000)
+  survivors = workload.peak(workload.sized(300000), workload.sized(3000))
   for i = 1, 20 do
     local socket = ngx.socket.tcp()
     assert(socket:connect("127.0.0.1", ngx.var.server_port))
@@ -34,7 +34,7 @@ function handlers.counts() ngx.say(finalized, " ", timer_fired) end
 
 -- A small peak.
 function handlers.burst()
-  survivors = workload.peak(50000, 500)
+  survivors = workload.peak(workload.sized(50000), workload.sized(500))
   workload.collect()
   ngx.say("burst passed")
 end

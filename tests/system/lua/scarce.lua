@@ -49,7 +49,7 @@ function take.memory()
   limit(RLIMIT_AS, (process.status_kb("VmSize") + 40960) * 1024)
   local failures = 0
   local survivors = workload.peak(20000, 100)
-  for _ = 1, 8 do
+  for _ = 1, workload.sized(8, 4) do
     local ok, message = pcall(function()
       local hoard = {}
       for i = 1, 1e7 do hoard[i] = { i, tostring(i) } end

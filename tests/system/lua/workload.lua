@@ -29,6 +29,11 @@ function workload.verify_session(s, id)
   for i = 0, WORDS - 1 do assert(s.words[i] == id * 31 + i, where .. "word " .. i) end
 end
 
+-- How many objects a large heap is made of, or how often it is: less where it is proven at each unit (sized in lib.sh).
+function workload.sized(count, part)
+  return (os.getenv("TEST_DEBUG") or "") == "" and count or math.floor(count / (part or 8))
+end
+
 -- Creates `count` sessions at once, then drops all but one in `keep_every`; returns the survivors by number.
 function workload.peak(count, keep_every)
   local all = {}
