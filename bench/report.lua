@@ -21,6 +21,10 @@ local GROUPS = {
   { "startup", "A process without LuaJIT", nil },
   { "reclaimer", "The reclaimer's processor time", "Beside: a loop of madvise over the very same runs of pages, and "
     .. "nothing else." },
+  { "hour", "A cache's traffic, an hour's worth, after its peak", "A cache grows to 250,000 sessions and is cut down to "
+    .. "20,000; then new ones push out the oldest at a steady rate, with as many requests for those that are there. As many "
+    .. "turnovers as 400 new sessions a second make in an hour, in a fifteenth of the time; all allocators at the same time. "
+    .. "All sessions were checked afterwards.", "The same with our own allocator, and with others behind lua_newstate:" },
   { "soak", "Ten minutes of mixed load and 20 reloads", "Beside: the same processes at the start." },
 }
 
@@ -189,7 +193,7 @@ local function print_peers(rows, note)
   for _, r in ipairs(rows) do
     local any = false
     for variant in pairs(r.of) do
-      if frontier.is_peer(variant) then any, found[variant] = true, true end
+      if frontier.is_peer(variant) or variant == "preloaded-patched" then any, found[variant] = true, true end
     end
     if any then measured[#measured + 1] = r end
   end
@@ -298,7 +302,7 @@ for _, g in ipairs(GROUPS) do
       frontier.write_points(group, dir)
     else
       print_table(group)
-      print_peers(group, "The same with other allocators behind lua_newstate, once each:")
+      print_peers(group, g[4] or "The same with other allocators behind lua_newstate, once each:")
     end
     print(("\nLibrary at %s.%s"):format(group.version,
       group.quick and " **Quick run, with small sizes: these are no results.**" or ""))

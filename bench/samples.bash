@@ -29,7 +29,7 @@ wanted() {
 	if [ -n "$only" ]; then
 		[[ $group.$1 =~ $only ]] || return 1
 	else
-		[ "$group" != soak ] || return 1
+		[[ $group != @(soak|hour) ]] || return 1
 	fi
 	echo "bench: $group.$1" >&2
 }
