@@ -561,6 +561,36 @@ Test(reclaim, vms_close_in_the_middle_of_it)
     cr_expect(lab_said_lines() == 0, "said: %s", lab_said());
 }
 
+/* No look comes within the hour: what goes is what a fall has left free, and the VM is at work meanwhile. */
+Test(reclaim, segments_of_a_patched_heap_go_while_the_vm_works)
+{
+    ljt_config.mode = LJT_MODE_PATCHED;
+    ljt_config.interval_ms = 3600 * 1000;
+    ljt_config.decay_ms = 200;
+    struct lab_vm vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    /* The lab's arena grows behind the collector's back. */
+    lab_run(vm.L, "pad = {} for i = 1, 3000 do pad[i] = { i } end");
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    if (!a->is_patched)
+        cr_skip_test("this LuaJIT has no GC64");
+    lab_run(vm.L, "N = 10000");
+    lab_run(vm.L, fill);
+    const char *work = "for i = 1, 2000 do local t = { piece(i) } end check()";
+    lab_run(vm.L, "t = {} for i = 1, 60000 do t[i] = piece(i) end");
+    size_t high = atomic_load(&a->patched.footprint);
+    cr_assert(lab_await_doing(lab_glance(&a->pace.fall_from) > high / 2, lab_run(vm.L, work)));
+    lab_run(vm.L, "t = nil collectgarbage() collectgarbage()");
+    cr_expect(lab_await_doing(atomic_load(&a->patched.footprint) < high * 2 / 3, lab_run(vm.L, work)));
+    for (int i = 0; i < 10; i++) { /* wanted back at once, and in the middle of it */
+        lab_run(vm.L, "t = {} for i = 1, 20000 do t[i] = piece(i) end check()");
+        lab_run(vm.L, "t = nil collectgarbage() check()");
+        lab_run(vm.L, work);
+    }
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED));
+    lua_close(vm.L);
+}
+
 Test(reclaim, a_host_that_sets_allocf_back_is_left_alone)
 {
     lab_catch_stderr();
