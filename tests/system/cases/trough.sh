@@ -11,7 +11,7 @@ falls_below() {
 	start "$@" "$TEST_SYSTEM/lua/peak.lua" "$shape" "$trough" "$TEST_DIR/finish"
 	wait_for_line 60 trough
 	peak=$(sed -n 's/^peak //p' out)
-	expect_at_least "$peak" "$(sized 500000)" "KiB at the peak"
+	expect_at_least "$peak" "$(sized 500000 16)" "KiB at the peak"
 	wait_until 30 rss_below "$pid" "$limit" ||
 		fail "RSS $(rss_kb "$pid") KiB in the trough, below $limit KiB expected (peak $peak KiB)"
 	echo "peak $peak KiB, trough $(rss_kb "$pid") KiB, limit $limit KiB"
@@ -24,17 +24,17 @@ falls_below() {
 }
 
 # By default LJTRIM_DECAY_MS and the CPU budget are what a user gets; a trough is reached within seconds all the same.
-test_luajit_sessions_1_in_5000() { falls_below $FLOOR_1_IN_5000_KB "sessions:$(sized 1000000):$(sized 5000)" idle "$LUAJIT"; }
-test_luajit_sessions_1_in_100() { falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000):100" idle "$LUAJIT"; }
-test_luajit_sessions_1_in_100_under_light_load() { falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000):100" light "$LUAJIT"; }
-test_luajit_strings_of_issue_1005() { falls_below 25600 "strings:$(sized 3000000)" idle "$LUAJIT"; }
-test_luajit_strings_of_issue_1005_under_light_load() { falls_below 25600 "strings:$(sized 3000000)" light "$LUAJIT"; }
-test_dynamic_host_sessions_1_in_100() { falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000):100" idle "$(host run_lua)"; }
-test_dynamic_host_strings() { falls_below 25600 "strings:$(sized 3000000)" light "$(host run_lua)"; }
+test_luajit_sessions_1_in_5000() { falls_below $FLOOR_1_IN_5000_KB "sessions:$(sized 1000000 16):$(sized 5000 16)" idle "$LUAJIT"; }
+test_luajit_sessions_1_in_100() { falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000 16):100" idle "$LUAJIT"; }
+test_luajit_sessions_1_in_100_under_light_load() { falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000 16):100" light "$LUAJIT"; }
+test_luajit_strings_of_issue_1005() { falls_below 25600 "strings:$(sized 3000000 16)" idle "$LUAJIT"; }
+test_luajit_strings_of_issue_1005_under_light_load() { falls_below 25600 "strings:$(sized 3000000 16)" light "$LUAJIT"; }
+test_dynamic_host_sessions_1_in_100() { falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000 16):100" idle "$(host run_lua)"; }
+test_dynamic_host_strings() { falls_below 25600 "strings:$(sized 3000000 16)" light "$(host run_lua)"; }
 test_plugin_host_sessions_1_in_100() {
-	falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000):100" light "$(host nolua_plugin)" "$(host plugin_lua.so)"
+	falls_below $FLOOR_1_IN_100_KB "sessions:$(sized 1000000 16):100" light "$(host nolua_plugin)" "$(host plugin_lua.so)"
 }
-test_plugin_host_strings() { falls_below 25600 "strings:$(sized 3000000)" idle "$(host nolua_plugin)" "$(host plugin_lua.so)"; }
+test_plugin_host_strings() { falls_below 25600 "strings:$(sized 3000000 16)" idle "$(host nolua_plugin)" "$(host plugin_lua.so)"; }
 
 # The loader's lock is held by a thread that waits for the VM: the VM may not wait for that lock. It is served later.
 test_vm_that_a_constructor_waits_for() {
