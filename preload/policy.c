@@ -1,16 +1,13 @@
 #include "policy.h"
 
+#include <string.h>
+
 static uint64_t quiet_after(uint64_t decay)
 {
     uint64_t after = 2 * decay;
     return after < LJT_POLICY_QUIET_MIN   ? LJT_POLICY_QUIET_MIN
            : after > LJT_POLICY_QUIET_MAX ? LJT_POLICY_QUIET_MAX
                                           : after;
-}
-
-uint64_t ljt_policy_pulse(uint64_t decay)
-{
-    return quiet_after(decay) / 2;
 }
 
 void ljt_policy_observe(struct ljt_policy *p, uint64_t now, uint64_t seq, uint64_t decay)
@@ -20,7 +17,7 @@ void ljt_policy_observe(struct ljt_policy *p, uint64_t now, uint64_t seq, uint64
         p->seq = seq;
         return;
     }
-    if (now - p->seen < ljt_policy_pulse(decay) / 2)
+    if (now - p->seen < quiet_after(decay) / 4)
         return;
     double rate = (double)(seq - p->seq) / (double)(now - p->seen);
     p->peak -= p->peak / 64; /* forgotten over a minute or so of observations */
@@ -33,61 +30,82 @@ void ljt_policy_observe(struct ljt_policy *p, uint64_t now, uint64_t seq, uint64
     p->seen = now;
 }
 
-void ljt_policy_purged(struct ljt_policy *p, uint64_t now, uint64_t bytes)
+static uint64_t more(uint64_t a, uint64_t b)
 {
-    if (bytes == 0)
-        return;
-    if (p->opened == 0)
-        p->opened = now;
-    p->purged += bytes;
+    return a > b ? a : b;
 }
 
-void ljt_policy_touched(struct ljt_policy *p, uint64_t bytes)
-{
-    p->early += bytes;
-}
-
-void ljt_policy_live(struct ljt_policy *p, uint64_t now, uint64_t live, uint64_t decay)
-{
-    uint64_t force = decay << p->stretch;
-    if (force == 0) {
-        p->high = p->high_before = 0;
-        return;
-    }
-    if (now - p->high_since >= force) {
-        p->high_before = now - p->high_since < 2 * force ? p->high : 0;
-        p->high = 0;
-        p->high_since = now;
-    }
-    if (live > p->high)
-        p->high = live;
-}
-
+/* Stretches the decay, or shortens it again. */
 static void change(struct ljt_policy *p, int by, uint64_t decay)
 {
     p->calm = 0;
-    if (by > 0 && p->stretch < LJT_POLICY_STRETCH_MAX && decay << (p->stretch + 1) <= LJT_POLICY_DECAY_MAX)
+    if (by > 0 && p->stretch < LJT_POLICY_STRETCH_MAX && decay << (p->stretch + 1) <= LJT_POLICY_DECAY_MAX) {
         p->stretch++;
+        for (unsigned i = 0; i <= LJT_POLICY_EIGHTHS; i++)
+            p->high[i] = more(p->high[2 * i], i < LJT_POLICY_EIGHTHS ? p->high[2 * i + 1] : 0);
+    }
     if (by < 0 && p->stretch > 0)
         p->stretch--;
+}
+
+void ljt_policy_purged(struct ljt_policy *p, uint64_t now, uint64_t bytes, uint64_t decay)
+{
+    if (bytes == 0)
+        return;
+    if (p->opened == 0) {
+        p->opened = now;
+        p->window = ljt_policy_decay(p, decay);
+    }
+    p->purged += bytes;
+}
+
+void ljt_policy_touched(struct ljt_policy *p, uint64_t bytes, uint64_t decay)
+{
+    p->early += bytes;
+    uint64_t kept = p->purged > p->early ? p->purged - p->early : 0;
+    if (p->bad || p->purged < LJT_POLICY_WINDOW_MIN || kept * 100 >= p->purged * LJT_POLICY_BAD_PCT)
+        return;
+    p->bad = true;
+    change(p, +1, decay);
 }
 
 bool ljt_policy_judge(struct ljt_policy *p, uint64_t now, uint64_t decay, struct ljt_policy_verdict *verdict)
 {
     *verdict = (struct ljt_policy_verdict){0};
-    if (p->opened != 0 && now - p->opened < ljt_policy_decay(p, decay))
-        return false;
     bool ended = p->opened != 0;
+    if (ended && now - p->opened < p->window)
+        return false;
     if (ended)
         *verdict = (struct ljt_policy_verdict){.purged = p->purged,
                                                .early = p->early < p->purged ? p->early : p->purged};
-    uint64_t kept = verdict->purged - verdict->early;
-    if (verdict->purged >= LJT_POLICY_WINDOW_MIN && kept * 100 < verdict->purged * LJT_POLICY_BAD_PCT)
-        change(p, +1, decay);
-    else if (++p->calm >= LJT_POLICY_CALM)
+    if (!p->bad && ++p->calm >= LJT_POLICY_CALM)
         change(p, -1, decay);
     p->opened = p->purged = p->early = 0;
+    p->bad = false;
     return ended;
+}
+
+void ljt_policy_live(struct ljt_policy *p, uint64_t now, uint64_t live, uint64_t decay)
+{
+    const size_t kept = sizeof(p->high) / sizeof(p->high[0]);
+    uint64_t eighth = (decay << p->stretch) / LJT_POLICY_EIGHTHS;
+    uint64_t passed = eighth == 0 ? kept : (now - p->high_since) / eighth;
+    size_t shift = passed < kept ? (size_t)passed : kept;
+    if (shift > 0) {
+        memmove(p->high + shift, p->high, (kept - shift) * sizeof(p->high[0]));
+        memset(p->high, 0, shift * sizeof(p->high[0]));
+        p->high_since = now;
+    }
+    uint64_t grown = live > p->live ? live - p->live : 0;
+    p->live = live;
+    if (eighth != 0)
+        p->high[0] = more(p->high[0], live + grown);
+}
+
+uint64_t ljt_policy_pulse(uint64_t decay)
+{
+    uint64_t eighth = decay / LJT_POLICY_EIGHTHS, least = LJT_POLICY_PULSE_MIN;
+    return eighth < least ? least : eighth < quiet_after(decay) / 2 ? eighth : quiet_after(decay) / 2;
 }
 
 uint64_t ljt_policy_decay(const struct ljt_policy *p, uint64_t decay)
@@ -99,7 +117,8 @@ uint64_t ljt_policy_slack(const struct ljt_policy *p, uint64_t live, double reta
 {
     if (p->quiet)
         return 0;
-    uint64_t slack = (uint64_t)((double)live * retain_pct / 100.0);
-    uint64_t high = p->high > p->high_before ? p->high : p->high_before;
-    return p->stretch > 0 && high > live + slack ? high - live : slack;
+    uint64_t high = live;
+    for (unsigned i = 0; i <= LJT_POLICY_EIGHTHS; i++)
+        high = more(high, p->high[i]);
+    return high - live + (uint64_t)((double)high * retain_pct / 100.0);
 }

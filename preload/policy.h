@@ -4,13 +4,13 @@
  * A page goes back when it has been free for as long as the decay in force. That is LJTRIM_DECAY_MS, stretched
  * while the VM shows that it wants its pages back: of what was purged in a window (a time of one to two decays),
  * the share that was not touched again within it is the window's score. A bad score doubles the decay, a long
- * time without one halves it. A busy VM also keeps LJTRIM_RETAIN_PCT of its live bytes as a slack; and while the
- * decay is stretched, what its peaks within that time have used besides: two looks that far apart may both fall into
- * troughs, and take what the peak between them has used for old. A VM that has grown quiet gets none of these: what
- * it does not use now it will not want soon.
+ * time without one halves it. A busy VM also keeps LJTRIM_RETAIN_PCT of its live bytes as a slack, or what it has
+ * used besides at any time within the decay in force, where that is more: a page is old when it was free throughout,
+ * and two looks may both fall into troughs, and take what the peak between them has used for old. A VM that has grown
+ * quiet gets none of these: what it does not use now it will not want soon.
  *
- *     busy, score good   decay as configured      slack kept
- *     busy, score bad    decay x 2, 4, .. 64      slack kept, room for the last peak, too
+ *     busy, score good   decay as configured      slack, or room for the last peak
+ *     busy, score bad    decay x 2, 4, .. 64      the same
  *     quiet              decay as configured      none
  *     memory pressure    none                     none
  *
@@ -27,6 +27,8 @@
 #define LJT_POLICY_BAD_PCT 90                            /* a window's score below this stretches the decay */
 #define LJT_POLICY_CALM 32                               /* windows without a bad score that halve it again */
 #define LJT_POLICY_WINDOW_MIN ((uint64_t)256 << 10)    /* bytes purged that make a window worth a judgement */
+#define LJT_POLICY_EIGHTHS 8                           /* the last peak is known to an eighth of a decay */
+#define LJT_POLICY_PULSE_MIN ((uint64_t)25 * 1000000)  /* but asked for no more often than this */
 #define LJT_POLICY_QUIET_MIN ((uint64_t)100 * 1000000) /* a VM is quiet after two decays, but no sooner */
 #define LJT_POLICY_QUIET_MAX ((uint64_t)2 * 1000000000) /* and no later than this, at less than */
 #define LJT_POLICY_QUIET_SHARE 16                       /* this part of its recent peak rate */
@@ -34,13 +36,16 @@
 struct ljt_policy {
     /* The score. */
     uint64_t opened; /* when the window's first purge was; 0: none is open */
+    uint64_t window; /* how long it is, ns: the decay in force then */
     uint64_t purged; /* bytes in the window */
     uint64_t early;  /* of these, touched again */
+    bool bad;        /* the window's score is, and has stretched the decay */
     unsigned stretch;
     unsigned calm; /* windows since the last bad score, or the last change */
 
-    /* The most live bytes seen since a time, and in the decay before that. */
-    uint64_t high, high_before, high_since;
+    /* The most live bytes in the present eighth of a decay, in the one before, .. for two decays: it may double. */
+    uint64_t high[2 * LJT_POLICY_EIGHTHS + 1], high_since; /* when the present one began */
+    uint64_t live;                                         /* as last noted */
 
     /* How busy the VM is, in gate entries. */
     uint64_t seq, seen; /* entries, and when they were counted; 0: never */
@@ -55,18 +60,26 @@ struct ljt_policy_verdict {
 };
 
 /*
- * Notes how many entries the VM has made. To be told about every ljt_policy_pulse ns; what comes much sooner is passed
- * over. `decay` is the configured one, ns, here and below.
+ * Notes how many entries the VM has made; what comes soon after another is passed over. `decay` is the configured one,
+ * ns, here and below.
  */
 void ljt_policy_observe(struct ljt_policy *p, uint64_t now, uint64_t seq, uint64_t decay);
-uint64_t ljt_policy_pulse(uint64_t decay);
 
-/* Notes that bytes were purged; that bytes purged in this window were found touched. */
-void ljt_policy_purged(struct ljt_policy *p, uint64_t now, uint64_t bytes);
-void ljt_policy_touched(struct ljt_policy *p, uint64_t bytes);
+/*
+ * Notes that bytes were purged; that bytes purged in this window were found touched. A score that is bad already need not
+ * wait for the window's end to stretch the decay.
+ */
+void ljt_policy_purged(struct ljt_policy *p, uint64_t now, uint64_t bytes, uint64_t decay);
+void ljt_policy_touched(struct ljt_policy *p, uint64_t bytes, uint64_t decay);
 
-/* Notes how many bytes of the arena are live. As often as ljt_policy_observe. */
+/*
+ * Notes how many bytes of the arena are live. A peak may have ended just before the next note: what has come since the last
+ * note counts twice.
+ */
 void ljt_policy_live(struct ljt_policy *p, uint64_t now, uint64_t live, uint64_t decay);
+
+/* How often a busy VM's entries and live bytes are to be noted, ns. */
+uint64_t ljt_policy_pulse(uint64_t decay);
 
 /* Ends the window if it is a decay old, and judges it. The caller then forgets which pages were purged in it. */
 bool ljt_policy_judge(struct ljt_policy *p, uint64_t now, uint64_t decay, struct ljt_policy_verdict *verdict);

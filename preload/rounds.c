@@ -246,7 +246,7 @@ static void survey(struct ljt_arena *a)
     a->stats.mapped = mapped;
     a->stats.resident = (uint64_t)found.resident << ljt_page_shift;
     a->stats.refaults += (uint64_t)found.refaults << ljt_page_shift;
-    ljt_policy_touched(&a->pace.policy, (uint64_t)found.early << ljt_page_shift);
+    ljt_policy_touched(&a->pace.policy, (uint64_t)found.early << ljt_page_shift, ljt_config.decay_ms * MS);
     ljt_spending_add_faults((uint64_t)found.refaults << ljt_page_shift);
 
     a->stats.live = live_bytes(a);
@@ -468,7 +468,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
             p->claimed_in_look += a->work.claims;
             uint64_t before = a->stats.purged;
             ljt_purge_claims(a);
-            ljt_policy_purged(&p->policy, now, a->stats.purged - before);
+            ljt_policy_purged(&p->policy, now, a->stats.purged - before, ljt_config.decay_ms * MS);
             if (a->stats.purged - p->purged_before >= p->limit)
                 a->work.may_claim = false; /* the rest is the VM's slack */
             p->stage = STAGE_HAND_BACK;
