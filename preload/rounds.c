@@ -178,7 +178,7 @@ static void count_returns(struct ljt_arena *a)
     p->away_fresh -= early;
     a->stats.refaults += back;
     ljt_spending_add_faults(back);
-    ljt_policy_touched(&p->policy, early);
+    ljt_policy_touched(&p->policy, early, ljt_config.decay_ms * MS);
 }
 
 /* Unmaps what a unit has taken out of the heap. Returns how many segments. */
@@ -190,7 +190,7 @@ static unsigned unmap_gone(struct ljt_arena *a, uint64_t now)
     uint64_t resident = a->stats.purged - before;
     p->away += resident;
     p->away_fresh += resident;
-    ljt_policy_purged(&p->policy, now, resident);
+    ljt_policy_purged(&p->policy, now, resident, ljt_config.decay_ms * MS);
     return n;
 }
 
@@ -373,8 +373,6 @@ static uint64_t next_turn(const struct ljt_arena *a, uint64_t now)
     bool busy = !a->pace.policy.quiet;
     if (busy)
         pulse = ljt_policy_pulse(ljt_config.decay_ms * MS);
-    if (watches_for_a_fall(a) && fall_pulse() < pulse)
-        pulse = fall_pulse();
     if (ljt_pressure_is_worth_a_wake() && ljt_pressure_pulse(busy) < pulse)
         pulse = ljt_pressure_pulse(busy);
     return pulse == UINT64_MAX || turn < now + pulse ? turn : now + pulse;

@@ -32,6 +32,7 @@ enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
 #define LJT_VM_ROOM ((size_t)132 << 10)  /* always left to the VM in one piece: its largest request fits */
 #define LJT_WINDOW_PAGES 8               /* a slice that frees fewer pages is not worth its two headers */
 #define LJT_UNIT_VISITS 100
+#define LJT_REQUEST_UNITS 8 /* the mutator's are an eighth of a hold, one a call, so many a request */
 #define LJT_GONE 16       /* segments to be unmapped at a time */
 #define LJT_SEGMENTS 1024 /* listed at most; what is beyond is not purged */
 
@@ -49,6 +50,7 @@ struct ljt_work {
     struct ljt_claim ledger[LJT_LEDGER];
 
     enum ljt_unit_kind kind; /* what the next unit is to do */
+    unsigned served;         /* units of the present request that are done */
     bool look_done; /* every chunk has had its visit (claims may still be out); DISMISS: every segment */
 
     /* How to look; written by the reclaimer before the first unit of a look. */
@@ -99,6 +101,9 @@ void ljt_work_reset(struct ljt_work *w);
 
 /* Runs one unit. The arena is at rest. Returns how long it took, ns. */
 uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by);
+
+/* The mutator's: the next unit of a request. True if it was the last. */
+bool ljt_unit_serve(struct ljt_arena *a);
 
 /* Hands all claims back at once: in a forked child, and on the mutator's own thread only. */
 void ljt_unit_hand_back_all(struct ljt_arena *a);
