@@ -153,7 +153,8 @@ const struct ljt_config_option ljt_config_options[] = {
         NUMBER("microseconds", 1, 10000),
         .initial = "20",
         .unit = "us",
-        .help = "The longest time that one unit of work may keep the VM waiting.",
+        .help = "The longest time that the VM's heap may be held. What the VM does itself it does in eighths "
+                "of that, one an allocation.",
     },
     {
         .name = "LJTRIM_PRESSURE",

@@ -47,7 +47,8 @@
  *   Entry sets seq | 1, exit (seq | 1) + 1: a call that never returned (longjmp out of a signal handler, a
  * forked child) can't invert the sense of busy for good. An unchanged busy says that nothing has happened.
  *
- * Who works. The reclaimer posts a unit; the mutator's next call does it. Only when busy has not moved for some
+ * Who works. The reclaimer posts a request; the mutator's next calls do it, a unit each, and the last takes REQUEST off.
+ * Between two of them it is as if it had just been posted. Only when busy has not moved for some
  * milliseconds does the reclaimer hold the arena, for one unit of bounded length, and gives way: a waiting
  * mutator makes it go back to asking.
  *
@@ -275,14 +276,16 @@ static void serve(unsigned slot, bool grows)
             ljt_arena_reborn(slot);
         } else if (want & LJT_WANT_HOLD) {
             step_aside(g, w);
-            later |= LJT_WANT_REQUEST; /* a unit of its own on top of that: not in the same wait */
+            later |= LJT_WANT_REQUEST; /* a unit on top of that: not in the same wait */
         } else if (want & LJT_WANT_PROVE) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_PROVE, memory_order_acq_rel);
             ljt_arena_prove(slot);
-        } else if (want & LJT_WANT_REQUEST) {
-            ljt_unit_run(&ljt_arenas[slot], LJT_UNIT_BY_MUTATOR);
+        } else if (want & LJT_WANT_REQUEST & ~later) {
+            bool last = ljt_unit_serve(&ljt_arenas[slot]);
             ljt_dawdle();
-            atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_REQUEST, memory_order_acq_rel);
+            if (last)
+                atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_REQUEST, memory_order_acq_rel);
+            later |= LJT_WANT_REQUEST; /* one a call */
         } else if (want & LJT_WANT_START) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_START, memory_order_acq_rel);
             ljt_arena_consider_start(slot);

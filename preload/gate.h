@@ -27,7 +27,7 @@
 enum {
     LJT_WANT_LIVE = 1u << 0,
     LJT_WANT_HOLD = 1u << 1,    /* the reclaimer has the arena, or is about to */
-    LJT_WANT_REQUEST = 1u << 2, /* a unit is posted: the mutator does it */
+    LJT_WANT_REQUEST = 1u << 2, /* units are posted: the mutator does them, one a call */
     LJT_WANT_WAKE = 1u << 3,    /* the reclaimer sleeps: ring its bell */
     LJT_WANT_START = 1u << 4,   /* the arena has grown: is it worth a reclaimer? */
     LJT_WANT_PROVE = 1u << 5,   /* just gated: prove the heap, then arm it */

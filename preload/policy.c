@@ -113,12 +113,15 @@ uint64_t ljt_policy_decay(const struct ljt_policy *p, uint64_t decay)
     return p->quiet ? decay : decay << p->stretch;
 }
 
+uint64_t ljt_policy_retained(const struct ljt_policy *p, uint64_t used, double retain_pct)
+{
+    return p->quiet ? 0 : (uint64_t)((double)used * retain_pct / 100.0);
+}
+
 uint64_t ljt_policy_slack(const struct ljt_policy *p, uint64_t live, double retain_pct)
 {
-    if (p->quiet)
-        return 0;
     uint64_t high = live;
-    for (unsigned i = 0; i <= LJT_POLICY_EIGHTHS; i++)
+    for (unsigned i = 0; !p->quiet && i <= LJT_POLICY_EIGHTHS; i++)
         high = more(high, p->high[i]);
-    return high - live + (uint64_t)((double)high * retain_pct / 100.0);
+    return high - live + ljt_policy_retained(p, high, retain_pct);
 }

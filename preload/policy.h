@@ -87,7 +87,11 @@ bool ljt_policy_judge(struct ljt_policy *p, uint64_t now, uint64_t decay, struct
 /* The decay in force, ns. */
 uint64_t ljt_policy_decay(const struct ljt_policy *p, uint64_t decay);
 
-/* What a VM with so many live bytes may keep of its free pages, bytes. */
+/*
+ * What a VM with so many live bytes may keep of its free pages, bytes; and of whole segments, which lj_alloc would have
+ * returned in the call that freed them: only the configured share of what it uses.
+ */
+uint64_t ljt_policy_retained(const struct ljt_policy *p, uint64_t used, double retain_pct);
 uint64_t ljt_policy_slack(const struct ljt_policy *p, uint64_t live, double retain_pct);
 
 #endif

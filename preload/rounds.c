@@ -117,6 +117,7 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
         if (now - start > PATIENCE)
             return PENDING;
         if (!a->pace.posted) {
+            a->work.served = 0;
             a->pace.posted = true;
             ljt_dawdle();
             atomic_fetch_or_explicit(&w->want, LJT_WANT_REQUEST, memory_order_release); /* pairs with serve */
@@ -401,7 +402,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         if (has_fallen(a, now, live)) {
             count_returns(a);
             ljt_work_begin_dismissal(&a->work,
-                                     live + ljt_policy_slack(&p->policy, live, ljt_config.retain_pct));
+                                     live + ljt_policy_retained(&p->policy, live, ljt_config.retain_pct));
             p->stage = STAGE_DISMISS;
             return true;
         }

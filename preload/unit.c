@@ -16,13 +16,13 @@
 /* A unit's allowance. The clock is asked every fourth step only: it costs as much as a warm visit. */
 struct allowance {
     uint64_t deadline;
-    unsigned steps;
+    unsigned steps, visits;
 };
 
 static bool spent(struct allowance *left)
 {
     left->steps++;
-    return left->steps >= LJT_UNIT_VISITS || (left->steps % 4 == 0 && ljt_kernel.now() >= left->deadline);
+    return left->steps >= left->visits || (left->steps % 4 == 0 && ljt_kernel.now() >= left->deadline);
 }
 
 void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight)
@@ -386,8 +386,11 @@ uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     if (verifying && !verify(a))
         return 0;
     ljt_dawdle();
+    /* A proof takes much longer than its unit: not for so little. */
+    unsigned part = by == LJT_UNIT_BY_MUTATOR && !verifying ? LJT_REQUEST_UNITS : 1;
     uint64_t start = ljt_kernel.now();
-    struct allowance left = {.deadline = start + ljt_config.max_hold_us * 1000};
+    struct allowance left = {.deadline = start + ljt_config.max_hold_us * 1000 / part,
+                             .visits = LJT_UNIT_VISITS / part};
     switch (a->work.kind) {
     case LJT_UNIT_SEGMENTS: list_segments(a); break;
     case LJT_UNIT_LOOK: look(a, &left); break;
@@ -402,4 +405,18 @@ uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     if (verifying)
         verify(a);
     return took;
+}
+
+bool ljt_unit_serve(struct ljt_arena *a)
+{
+    struct ljt_work *w = &a->work;
+    bool verifying = (ljt_config.debug & LJT_DEBUG_VERIFY) != 0, more = false;
+    ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+    switch (w->kind) {
+    case LJT_UNIT_SEGMENTS: break;
+    case LJT_UNIT_LOOK: more = !w->look_done && !ledger_full(w); break;
+    case LJT_UNIT_HAND_BACK: more = w->claims > 0; break;
+    case LJT_UNIT_DISMISS: more = !w->look_done && w->gone < LJT_GONE; break;
+    }
+    return !more || verifying || ++w->served == LJT_REQUEST_UNITS || !ljt_arena_is(a, LJT_ARENA_ARMED);
 }

@@ -33,8 +33,8 @@ enum ljt_unit_by { LJT_UNIT_BY_MUTATOR, LJT_UNIT_BY_RECLAIMER };
 #define LJT_WINDOW_PAGES 8               /* a slice that frees fewer pages is not worth its two headers */
 #define LJT_UNIT_VISITS 100
 #define LJT_REQUEST_UNITS 8 /* the mutator's are an eighth of a hold, one a call, so many a request */
-#define LJT_GONE 16       /* segments to be unmapped at a time */
-#define LJT_SEGMENTS 1024 /* listed at most; what is beyond is not purged */
+#define LJT_GONE 16         /* segments to be unmapped at a time */
+#define LJT_SEGMENTS 1024   /* listed at most; what is beyond is not purged */
 
 struct ljt_claim {
     _Atomic(struct ljt_lj_chunk *) chunk;

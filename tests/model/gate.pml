@@ -277,7 +277,10 @@ inline serve()
 #ifdef RELEASE_OF_DONE_DROPPED
             RMW_NOT_RELEASING(M, WANT, mem[WANT] & ~REQUEST)
 #else
-            RMW(M, WANT, mem[WANT] & ~REQUEST)
+            if
+            :: RMW(M, WANT, mem[WANT] & ~REQUEST)
+            :: break /* the request's next unit is for the next call */
+            fi
 #endif
 #endif
         :: atomic { (want & (HOLD | REQUEST | WAKE)) == WAKE -> want = 0 };

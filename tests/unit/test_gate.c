@@ -142,6 +142,43 @@ Test(gate, a_posted_unit_is_done_by_the_mutator)
     lab_prove(m);
 }
 
+/* Calls until the request is served. Returns how many. */
+static unsigned calls_to_serve(ljt_alloc_fn *call, struct ljt_lj_state *m, enum ljt_unit_kind kind)
+{
+    unsigned calls = 0;
+    arena->work.kind = kind;
+    arena->work.served = 0;
+    atomic_fetch_or(&word->want, LJT_WANT_REQUEST);
+    for (; (want() & LJT_WANT_REQUEST) != 0; calls++) {
+        uint64_t before = arena->stats.units[LJT_UNIT_BY_MUTATOR];
+        call(m, NULL, 0, 100);
+        cr_assert(arena->stats.units[LJT_UNIT_BY_MUTATOR] == before + 1, "one a call");
+        cr_assert(calls < 1000);
+    }
+    return calls;
+}
+
+Test(gate, a_request_is_served_by_several_calls)
+{
+    struct ljt_lj_state *m = lab_heap(32 * MIB);
+    for (int i = 0; i < 1000; i++)
+        lab_free_chunk(m, 2 * 4096 + 8 * (i % 400));
+    ljt_alloc_fn *call = gated(lab_allocf(), m);
+    cr_expect(calls_to_serve(call, m, LJT_UNIT_SEGMENTS) == 1);
+    ljt_shadow_cover(&arena->shadow, arena->work.segment[0].base, arena->work.segment[0].size);
+    ljt_work_begin_look(&arena->work, 32 * MIB, false, false);
+    for (unsigned requests = 1; !arena->work.look_done; requests++) {
+        unsigned calls = calls_to_serve(call, m, LJT_UNIT_LOOK);
+        cr_expect(calls == LJT_REQUEST_UNITS || (arena->work.look_done && calls <= LJT_REQUEST_UNITS), "%u",
+                  calls);
+        cr_assert(requests < 1000);
+    }
+    ljt_config.debug = LJT_DEBUG_VERIFY;
+    ljt_work_begin_look(&arena->work, 32 * MIB, false, false);
+    cr_expect(calls_to_serve(call, m, LJT_UNIT_LOOK) == 1, "who proves the heap does it once a request");
+    lab_prove(m);
+}
+
 Test(gate, all_that_is_wanted_is_done_in_one_call)
 {
     struct ljt_lj_state *m = lab_heap(1 * MIB);

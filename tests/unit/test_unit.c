@@ -237,7 +237,8 @@ Test(unit, pages_that_were_in_use_between_two_looks_are_young)
 
 /* ---- Bounds ---- */
 
-Test(unit, visits_at_most_a_hundred_chunks)
+/* A look at 2000 free chunks, by units that visit at most so many. */
+static void look_in_small_units(enum ljt_unit_by by, size_t most)
 {
     struct ljt_lj_state *m = lab_heap(64 * MIB);
     struct ljt_arena *a = lab_arm(m);
@@ -245,16 +246,27 @@ Test(unit, visits_at_most_a_hundred_chunks)
         lab_free_chunk(m, 2 * 4096 + 8 * (i % 400)); /* one whole page, two at most */
     survey(a);
     begin(a, false, false);
-    for (int units = 0; !a->work.look_done; units++) {
+    size_t units = 0;
+    for (; !a->work.look_done; units++) {
         size_t before = a->work.purgeable;
         bool with_top = a->work.phase == LJT_LOOK_TOP;
         a->work.kind = LJT_UNIT_LOOK;
-        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
-        cr_assert(with_top || a->work.purgeable - before <= 2 * LJT_UNIT_VISITS);
-        cr_assert(units < 100);
+        ljt_unit_run(a, by);
+        cr_assert(with_top || a->work.purgeable - before <= 2 * most);
+        cr_assert(units < 5 * 2000 / most);
     }
     compare_marks(a);
-    cr_expect(a->stats.units[LJT_UNIT_BY_MUTATOR] >= 2000 / LJT_UNIT_VISITS);
+    cr_expect(units >= 2000 / most);
+}
+
+Test(unit, visits_at_most_a_hundred_chunks)
+{
+    look_in_small_units(LJT_UNIT_BY_RECLAIMER, LJT_UNIT_VISITS);
+}
+
+Test(unit, takes_an_eighth_of_that_of_a_call)
+{
+    look_in_small_units(LJT_UNIT_BY_MUTATOR, LJT_UNIT_VISITS / LJT_REQUEST_UNITS);
 }
 
 static uint64_t slow_now;
