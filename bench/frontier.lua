@@ -31,11 +31,11 @@ local function workloads(group)
   local list = {}
   for _, row in ipairs(group) do
     local name, figure = row.id:match("^frontier%.([^.]+)%.(%a+)$")
-    if name then
-      if not list[name] then
-        list[name] = {}
-        list[#list + 1] = list[name]
-      end
+    if name and figure == "rate" then
+      list[name] = {}
+      list[#list + 1] = list[name]
+    end
+    if name and list[name] then -- others have no points
       list[name][figure], list[name].name = row, name
       if figure == "rate" then list[name].title = row.title:match("^(.-):") or row.title end
     end

@@ -6,7 +6,7 @@ variants=(plain again preloaded)
 peers=(jemalloc jemalloc-0 jemalloc-bg mimalloc mimalloc-0 glibc glibc-trim)
 
 # library_path NAME: where the dynamic linker finds a library; nothing if it does not.
-library_path() { PATH=$PATH:/sbin ldconfig -p | awk -v name="$1" '$1 == name { print $NF; exit }'; }
+library_path() { PATH=$PATH:/sbin ldconfig -p | awk -v name="$1" '$1 == name && !found++ { print $NF }'; } # reads on: a reader that leaves ends ldconfig
 
 jemalloc=$(library_path libjemalloc.so.2) mimalloc=$(library_path libmimalloc.so.2)
 for peer in jemalloc mimalloc; do

@@ -3,7 +3,8 @@
 # as long as it took to grow and to be cut down: that is the load, not its beginning. Of ours at default settings, two
 # more figures that must be read together with throughput: how much of what was given back was not soon wanted again,
 # and how much more than its floor the arena keeps while it works. The former is of longer runs: a short one has one or
-# two windows that are judged, and ends before the decay has learned from them.
+# two windows that are judged. Peaks that follow each other as fast as pages grow old have no right moment for a purge: of
+# them, how much was given back in vain until that was learned.
 
 points=(plain again preloaded preloaded-slow preloaded-quick preloaded-eager preloaded-patched)
 for peer in "${peers[@]}"; do
@@ -11,18 +12,16 @@ for peer in "${peers[@]}"; do
 	[ "$peer" != jemalloc ] || points+=(jemalloc-1000)
 done
 
-# score FILE: the refault score in percent, from the dump; where there is none, what of the purged bytes did not return
-score() {
-	awk '{
-		for (i = 1; i < NF; i++) {
-			if ($i == "score" && s == "" && $(i + 1) ~ /%$/) s = $(i + 1) + 0
-			else if ($i ~ /^(purged|refaults)$/ && !($i in sum))
-				sum[$i] = $(i + 1) * ($(i + 2) ~ /^GiB/ ? 1024 : $(i + 2) ~ /^MiB/ ? 1 : $(i + 2) ~ /^KiB/ ? 1 / 1024 : 0)
-		}
-	} END {
-		if (s == "" && sum["purged"] > 0) s = 100 * (1 - sum["refaults"] / sum["purged"])
-		if (s != "") print s
-	}' "$1"
+# score FILE: the refault score in percent, from the dump; nothing if no window was judged
+score() { awk '{ for (i = 1; i < NF; i++) if ($i == "score" && $(i + 1) ~ /%$/) { print $(i + 1) + 0; exit } }' "$1"; }
+
+# in_mb WORD FILE: the total of that name in the dump, in MB
+in_mb() {
+	awk -v word="$1" '{ for (i = 1; i < NF; i++) if ($i == word) {
+		unit = $(i + 2) ~ /^GiB/ ? 2 ^ 30 : $(i + 2) ~ /^MiB/ ? 2 ^ 20 : $(i + 2) ~ /^KiB/ ? 2 ^ 10 : 1
+		print $(i + 1) * unit / 1e6
+		exit
+	} }' "$2"
 }
 
 # excess VARIANT COMMAND...: over one run, looked at four times a second: mean of what is resident above the floor, in MB
@@ -50,20 +49,40 @@ point() {
 	sample "$name.cpu" "$variant" "$round" "$cpu"
 }
 
-# long_run NAME ROUND SCRIPT [ARGUMENT ...]: the score of one run
-long_run() {
-	local name=$1 round=$2 value dump=$work/dump
+# longer NAME TITLE SCRIPT [ARGUMENT ...]: the score of longer runs, and what it is a share of
+longer() {
+	local name=$1 title=$2 round value dump=$work/dump
 	shift 2
-	rm -f "$dump"
-	"$out/timed" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" $(environment_of preloaded) $(host_of preloaded) "$@" >/dev/null ||
-		die "$* failed"
-	[ -s "$dump" ] || die "no statistics at the end of: $*"
-	value=$(score "$dump")
-	[ -z "$value" ] || sample "$name.score" preloaded "$round" "$value"
+	wanted "$name" || return 0
+	row "$name.score" least:95 % "$title: purged and not soon wanted again"
+	row "$name.purged" figure MB "$title: purged"
+	for round in $(rounds 3 1); do
+		rm -f "$dump"
+		"$out/timed" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" $(environment_of preloaded) $(host_of preloaded) "$@" \
+			>/dev/null || die "$* failed"
+		[ -s "$dump" ] || die "no statistics at the end of: $*"
+		value=$(score "$dump")
+		[ -z "$value" ] || sample "$name.score" preloaded "$round" "$value"
+		sample "$name.purged" preloaded "$round" "$(in_mb purged "$dump")"
+	done
 }
 
-# frontier NAME TITLE SCRIPT [ARGUMENT ...]: rounds of all, and as many again of plain and ours, which are close. The
-# array `long`: the script and arguments of the longer runs.
+# in_vain NAME TITLE SCRIPT [ARGUMENT ...]: what was purged and soon wanted again in such a run, where no purge pays
+in_vain() {
+	local name=$1 title=$2 round dump=$work/dump
+	shift 2
+	wanted "$name" || return 0
+	row "$name.early" figure MB "$title: purged and soon wanted again"
+	for round in $(rounds 3 1); do
+		rm -f "$dump"
+		"$out/timed" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" $(environment_of preloaded) $(host_of preloaded) "$@" \
+			>/dev/null || die "$* failed"
+		[ -s "$dump" ] || die "no statistics at the end of: $*"
+		sample "$name.early" preloaded "$round" "$(in_mb early "$dump")"
+	done
+}
+
+# frontier NAME TITLE SCRIPT [ARGUMENT ...]: rounds of all, and as many again of plain and ours, which are close.
 frontier() {
 	local name=$1 title=$2 round variant
 	shift 2
@@ -71,23 +90,23 @@ frontier() {
 	row "$name.rate" ratio:0.995 1/s "$title: runs"
 	row "$name.rss" figure MB "$title: mean RSS"
 	row "$name.cpu" figure s "$title: user + system time"
-	row "$name.score" least:95 % "$title, in a longer run: purged and not soon wanted again"
 	row "$name.excess" figure MB "$title: resident above the floor, mean"
 	for round in $(rounds 4 1); do
 		for variant in $(order "$round" "${points[@]}"); do point "$variant" "$name" "$round" "$@"; done
 		for variant in $(order "$round"); do point "$variant" "$name" "more-$round" "$@"; done
 	done
 	for round in $(rounds 2 1); do
-		long_run "$name" "$round" "${long[@]}"
 		for variant in plain preloaded; do
 			sample "$name.excess" "$variant" "$round" "$(excess "$variant" $(host_of "$variant") "$@")"
 		done
 	done
 }
 
-peaks=("$(size 80 20)" "$(size 10 2)")
+peaks=("$(size 80 20)") work_between=$(size 10 2)
 cache=("$(size 250 50)" "$(size 20 5)")
-long=(bench/workloads/sawtooth.lua 20 "${peaks[@]}")
-frontier sawtooth "peaks and troughs" bench/workloads/sawtooth.lua 2 "${peaks[@]}"
-long=(bench/workloads/lru.lua "${cache[@]}" "$(size 8000 1000)")
+sawtooth=bench/workloads/sawtooth.lua
+frontier sawtooth "peaks and troughs" $sawtooth 2 "${peaks[@]}" "$work_between"
+longer sawtooth-long "troughs of several decays, 5 peaks" $sawtooth "$(size 5 2)" "${peaks[@]}" "$((6 * work_between))"
+in_vain sawtooth-short "troughs as short as the decay, 20 peaks" $sawtooth 20 "${peaks[@]}" "$work_between"
 frontier churn "a cache that was large once" bench/workloads/lru.lua "${cache[@]}" "$(size 2800 100)"
+longer churn-long "a cache that was large once, in a longer run" bench/workloads/lru.lua "${cache[@]}" "$(size 8000 1000)"

@@ -50,13 +50,13 @@ watched_run() {
 	note_waits "$id" beside "$round" $($prefix "$out/clockwatch" "$wall" $(($2 > 1000 ? $2 : 1000)))
 }
 
-# waits NAME TITLE COMMAND...: of its own accord; the environment may come before the command.
+# waits ROUNDS NAME TITLE COMMAND...: of its own accord; the environment may come before the command.
 waits() {
-	local name=$1 title=$2 round
-	shift 2
+	local times=$1 name=$2 title=$3 round
+	shift 3
 	wanted "$name" || return 0
 	declare_waits "$name" "$title" tail:50 never:1000
-	for round in $(rounds "${times:-2}" 1); do
+	for round in $(rounds "$times" 1); do
 		watched_run "$name" preloaded "$round" "" "$@"
 	done
 }
@@ -82,22 +82,20 @@ eager=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100 LJTRIM_MIN_
 sawtooth=(luajit bench/workloads/sawtooth.lua)
 churn=(luajit bench/workloads/sessions.lua "$(size 500 100)")
 
-waits sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 12 1)" "$(size 100 40)"
-waits eager "the same, eager reclaimer" "${eager[@]}" "${sawtooth[@]}" "$(size 2 1)" "$(size 100 40)"
-waits sessions "session churn" "${churn[@]}"
-waits strings "string churn" luajit bench/workloads/strings.lua "$(size 8 2)"
+waits 2 sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 12 1)" "$(size 100 40)"
+waits 4 eager "the same, eager reclaimer" "${eager[@]}" "${sawtooth[@]}" "$(size 2 1)" "$(size 100 40)"
+waits 2 sessions "session churn" "${churn[@]}"
+waits 2 strings "string churn" luajit bench/workloads/strings.lua "$(size 8 2)"
 
 # The same bounds whatever the heap's size, and however many pieces it is in; once each.
 heap=(luajit bench/workloads/heap.lua)
-times=1
-waits heap-64m "a heap of 64 MB" "${heap[@]}" sessions:90000:100 "$(size 6 2)"
-waits heap-1g "a heap of 1 GB" "${heap[@]}" "sessions:$(size 1400000 200000):100" "$(size 6 2)"
-waits runs "100,000 free runs" "${heap[@]}" "runs:$(size 100000 20000)" "$(size 6 2)"
+waits 1 heap-64m "a heap of 64 MB" "${heap[@]}" sessions:90000:100 "$(size 6 2)"
+waits 1 heap-1g "a heap of 1 GB" "${heap[@]}" "sessions:$(size 1400000 200000):100" "$(size 6 2)"
+waits 1 runs "100,000 free runs" "${heap[@]}" "runs:$(size 100000 20000)" "$(size 6 2)"
 if [ $full = yes ]; then
-	waits heap-8g "a heap of 8 GB" "${heap[@]}" sessions:11500000:100 60
-	waits runs-1m "a million free runs" "${heap[@]}" runs:1000000 60
+	waits 1 heap-8g "a heap of 8 GB" "${heap[@]}" sessions:11500000:100 60
+	waits 1 runs-1m "a million free runs" "${heap[@]}" runs:1000000 60
 fi
-unset times
 
 pinned sawtooth "peaks and troughs" "${sawtooth[@]}" 1 "$(size 100 40)"
 pinned sessions "session churn" "${churn[@]}"
