@@ -62,7 +62,7 @@ reloads_under_load() {
 	wrk -t1 -c6 -d60s --timeout 10s -H 'Connection: close' "http://127.0.0.1:$port/work" >wrk.out &
 	load=$!
 	started+=("$load")
-	for i in {1..20}; do
+	for i in $(seq "$(sized 20 2)"); do
 		sleep 0.5
 		if [ $((i % 4)) = 0 ]; then
 			nginx_command -s reload 2>reload.err
