@@ -18,6 +18,7 @@
 #ifndef LJT_ARENA_H
 #define LJT_ARENA_H
 
+#include "fall.h"
 #include "gate.h"
 #include "heap.h"
 #include "histogram.h"
@@ -109,15 +110,7 @@ struct ljt_arena {
         uint64_t limit;         /* what this look may purge, bytes, and what had been purged when it began */
         uint64_t purged_before;
         struct ljt_policy policy;
-        /* Of a patched arena. */
-        uint64_t fall_from;  /* live bytes, the most since it was last asked whether they have fallen */
-        uint64_t fall_asked; /* when free segments were last looked for */
-        bool falling;        /* the heap was falling then, or there were some: it is asked again */
-        uint64_t unmapped;   /* bytes of segments, ever */
-        uint64_t
-            grown;     /* bytes of segments that were mapped, ever, when it was last counted what came back */
-        uint64_t away; /* resident bytes that were unmapped, and have not come back */
-        uint64_t away_fresh; /* of these, in the window that is judged next */
+        struct ljt_fall fall;
         int64_t stuck;       /* what of resident - live the last look could not have purged, ever */
         uint64_t stuck_live; /* live then */
         bool stuck_exact;    /* the VM was silent then */
@@ -133,6 +126,18 @@ struct ljt_arena {
 };
 
 extern struct ljt_arena ljt_arenas[LJT_GATES];
+
+static inline bool ljt_arena_is_patched(const struct ljt_arena *a)
+{
+    return atomic_load_explicit(&a->is_patched, memory_order_relaxed);
+}
+
+/* Bytes in segments: now, or at the last survey. */
+static inline uint64_t ljt_arena_footprint(const struct ljt_arena *a)
+{
+    return ljt_arena_is_patched(a) ? atomic_load_explicit(&a->patched.footprint, memory_order_relaxed)
+                                   : a->stats.mapped;
+}
 
 /* What VMs had counted whose slots are free again. Guarded by the registry lock. */
 extern struct ljt_arena_stats ljt_arena_past;

@@ -4,12 +4,12 @@
  * A page goes back when it has been free for as long as the decay in force. That is LJTRIM_DECAY_MS, stretched
  * while the VM shows that it wants its pages back: of what was purged in a window (a time of one to two decays),
  * the share that was not touched again within it is the window's score. A bad score doubles the decay, a long
- * time without one halves it. A busy VM also keeps LJTRIM_RETAIN_PCT of its live bytes as a slack, or what it has
- * used besides at any time within the decay in force, where that is more: a page is old when it was free throughout,
- * and two looks may both fall into troughs, and take what the peak between them has used for old. A VM that has grown
- * quiet gets none of these: what it does not use now it will not want soon.
+ * time without one halves it. A busy VM also keeps what it has used at any time within the decay in force: a page is
+ * old when it was free throughout, and two looks may both fall into troughs, and take what the peak between them has
+ * used for old. And LJTRIM_RETAIN_PCT of that besides, as a slack. A VM that has grown quiet gets none of these: what it
+ * does not use now it will not want soon.
  *
- *     busy, score good   decay as configured      slack, or room for the last peak
+ *     busy, score good   decay as configured      room for the last peak, and slack
  *     busy, score bad    decay x 2, 4, .. 64      the same
  *     quiet              decay as configured      none
  *     memory pressure    none                     none

@@ -191,7 +191,7 @@ unsigned ljt_purge_gone(struct ljt_arena *a, int state)
         a->stats.purged += (uint64_t)pages << ljt_page_shift;
         take_from(&a->stats.resident, (uint64_t)known << ljt_page_shift);
         take_from(&a->stats.mapped, hi - lo);
-        a->pace.unmapped += hi - lo;
+        a->pace.fall.unmapped += hi - lo;
         a->stats.purge_calls++;
         ljt_control_purged(pages << ljt_page_shift);
     }

@@ -6,6 +6,7 @@
 #include "config.h"
 #include "control.h"
 #include "delay.h"
+#include "fall.h"
 #include "gate.h"
 #include "kernel.h"
 #include "nudge.h"
@@ -30,10 +31,6 @@
 #define HOLD_PATIENCE (50 * MS / 1000)
 /* Between two looks at a VM under memory pressure, at most. */
 #define PRESSED_INTERVAL (100 * MS)
-/* A busy patched VM is asked whether its heap has fallen four times a decay, at most so often; by how much, at least. */
-#define FALL_PULSE_MIN (50 * MS)
-#define FALL_SHARE 16
-#define FALL_MIN_RECLAIMS 4
 /* A moving VM is looked at after so many chances that did not seem worth it. */
 #define LOOK_ANYWAY 8
 
@@ -130,18 +127,6 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
 
 enum { STAGE_IDLE, STAGE_DISMISS, STAGE_SEGMENTS, STAGE_LOOK, STAGE_HAND_BACK };
 
-static bool is_patched(const struct ljt_arena *a)
-{
-    return atomic_load_explicit(&a->is_patched, memory_order_relaxed);
-}
-
-/* Bytes in segments: now, or at the last survey. */
-static uint64_t footprint(const struct ljt_arena *a)
-{
-    return is_patched(a) ? atomic_load_explicit(&a->patched.footprint, memory_order_relaxed)
-                         : a->stats.mapped;
-}
-
 /* What the VM counts as live in the arena; gc.total is read while the VM can't unmap it. */
 static uint64_t live_bytes(struct ljt_arena *a)
 {
@@ -156,77 +141,9 @@ static uint64_t live_bytes(struct ljt_arena *a)
     uint64_t arenas = 0;
     for (unsigned i = 0; i < slots; i++)
         if (ljt_arena_is(&ljt_arenas[i], LJT_ARENA_ARMED) && ljt_arenas[i].module == a->module)
-            arenas += footprint(&ljt_arenas[i]);
+            arenas += ljt_arena_footprint(&ljt_arenas[i]);
     uint64_t direct = module > arenas ? module - arenas : 0;
     return live > direct ? live - direct : live;
-}
-
-/* ---- Whole segments of a patched arena ---- */
-
-/*
- * What was unmapped and is mapped again has its price, too: as faults, and for the decay. The bytes that an arena has
- * mapped in all are what it has now and what it gave back.
- */
-static void count_returns(struct ljt_arena *a)
-{
-    struct ljt_pace *p = &a->pace;
-    uint64_t grown = footprint(a) + p->unmapped;
-    uint64_t back = grown > p->grown ? grown - p->grown : 0;
-    back = back < p->away ? back : p->away;
-    uint64_t early = back < p->away_fresh ? back : p->away_fresh;
-    p->grown = grown;
-    p->away -= back;
-    p->away_fresh -= early;
-    a->stats.refaults += back;
-    ljt_spending_add_faults(back);
-    ljt_policy_touched(&p->policy, early, ljt_config.decay_ms * MS);
-}
-
-/* Unmaps what a unit has taken out of the heap. Returns how many segments. */
-static unsigned unmap_gone(struct ljt_arena *a, uint64_t now)
-{
-    struct ljt_pace *p = &a->pace;
-    uint64_t before = a->stats.purged;
-    unsigned n = ljt_purge_gone(a, LJT_ARENA_ARMED);
-    uint64_t resident = a->stats.purged - before;
-    p->away += resident;
-    p->away_fresh += resident;
-    ljt_policy_purged(&p->policy, now, resident, ljt_config.decay_ms * MS);
-    return n;
-}
-
-/*
- * lj_alloc gives back what is free at its upper end in the very call that frees it. Here it is the reclaimer who does, when
- * it sees that the heap has fallen: soon, but not in a call. A VM whose decay is stretched has shown that it wants
- * such memory back, and its segments grow old like any page.
- */
-static bool watches_for_a_fall(const struct ljt_arena *a)
-{
-    return is_patched(a) && !a->pace.policy.quiet && a->pace.policy.stretch == 0 &&
-           ljt_config.mode != LJT_MODE_OBSERVE;
-}
-
-static uint64_t fall_pulse(void)
-{
-    uint64_t pulse = ljt_config.decay_ms * MS / 4;
-    return pulse < FALL_PULSE_MIN ? FALL_PULSE_MIN : pulse;
-}
-
-/* What frees it goes on while the VM allocates: a fall is followed until there is nothing more to unmap. */
-static bool has_fallen(struct ljt_arena *a, uint64_t now, uint64_t live)
-{
-    struct ljt_pace *p = &a->pace;
-    uint64_t least = FALL_MIN_RECLAIMS * ljt_config.min_reclaim;
-    uint64_t enough = footprint(a) / FALL_SHARE < least ? least : footprint(a) / FALL_SHARE;
-    if (live > p->fall_from || live == 0 || !watches_for_a_fall(a)) /* 0: it could not be read */
-        p->fall_from = live;
-    bool falling = p->falling || p->fall_from - live >= enough;
-    if (!falling || !watches_for_a_fall(a) || now - p->fall_asked < fall_pulse())
-        return false;
-    p->falling = p->fall_from - live >= enough;
-    p->fall_from = live;
-    p->fall_asked = now;
-    return true;
 }
 
 /* ---- The look ---- */
@@ -251,8 +168,7 @@ static void survey(struct ljt_arena *a)
     ljt_spending_add_faults((uint64_t)found.refaults << ljt_page_shift);
 
     a->stats.live = live_bytes(a);
-    if (is_patched(a))
-        count_returns(a);
+    ljt_fall_count_returns(a);
 }
 
 /* The end of a window, if it has come. */
@@ -264,7 +180,7 @@ static void judge(struct ljt_arena *a, uint64_t now)
     a->stats.judged += verdict.purged;
     a->stats.early += verdict.early;
     ljt_shadow_end_window(&a->shadow);
-    a->pace.away_fresh = 0;
+    a->pace.fall.away_fresh = 0;
 }
 
 /*
@@ -399,8 +315,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         ljt_policy_live(&p->policy, now, live, ljt_config.decay_ms * MS);
         a->stats.decay = ljt_pressure_is_high() ? 0 : ljt_policy_decay(&p->policy, ljt_config.decay_ms * MS);
         a->stats.quiet = p->policy.quiet;
-        if (has_fallen(a, now, live)) {
-            count_returns(a);
+        if (ljt_fall_has_come(a, now, live)) {
             ljt_work_begin_dismissal(&a->work,
                                      live + ljt_policy_retained(&p->policy, live, ljt_config.retain_pct));
             p->stage = STAGE_DISMISS;
@@ -417,7 +332,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         outcome = perform(a, LJT_UNIT_DISMISS);
         if (outcome != DONE)
             break;
-        p->falling |= unmap_gone(a, now) > 0;
+        p->fall.on |= ljt_fall_unmap(a, now) > 0;
         if (a->work.look_done)
             p->stage = STAGE_IDLE;
         return true;
@@ -462,7 +377,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         outcome = perform(a, LJT_UNIT_LOOK);
         if (outcome != DONE)
             break;
-        p->claimed_in_look += unmap_gone(a, now);
+        p->claimed_in_look += ljt_fall_unmap(a, now);
         if (a->work.claims > 0) {
             p->claimed_in_look += a->work.claims;
             uint64_t before = a->stats.purged;

@@ -76,11 +76,6 @@ static bool ledger_full(const struct ljt_work *w)
     return w->claims == LJT_LEDGER || w->claimed_bytes >= w->claim_bytes || w->gone == LJT_GONE;
 }
 
-static bool is_patched(const struct ljt_arena *a)
-{
-    return atomic_load_explicit(&a->is_patched, memory_order_relaxed);
-}
-
 /*
  * What is to be parked is claimed without the pieces at its ends that share a page with others: those are the VM's
  * to fill.
@@ -89,7 +84,7 @@ static void claim(struct ljt_arena *a, struct ljt_lj_chunk *c, uintptr_t from, u
                   uintptr_t hi)
 {
     struct ljt_work *w = &a->work;
-    if (is_patched(a) && hi - lo >= (size_t)LJT_PARKED_PAGES << ljt_page_shift) {
+    if (ljt_arena_is_patched(a) && hi - lo >= (size_t)LJT_PARKED_PAGES << ljt_page_shift) {
         if (from == (uintptr_t)c && lo - from >= 2 * LJT_LJ_TREE_CHUNK)
             from = lo - LJT_LJ_TREE_CHUNK;
         if (to - hi >= LJT_LJ_MIN_CHUNK)
@@ -170,7 +165,7 @@ static bool dismiss(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, ui
     unsigned resident = LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT), aged = LJT_SHADOW_BIT(LJT_SHADOW_AGED);
     uintptr_t young;
     struct ljt_lj_segment *before =
-        is_patched(a) && w->gone < LJT_GONE ? ljt_segments_before(a->m, (uintptr_t)c, size) : NULL;
+        ljt_arena_is_patched(a) && w->gone < LJT_GONE ? ljt_segments_before(a->m, (uintptr_t)c, size) : NULL;
     if (before == NULL || (!w->at_sight && ljt_shadow_first(&a->shadow, resident, aged, lo, hi, &young)))
         return false;
     leave(a, before, c, size);
@@ -237,7 +232,7 @@ static void look_at_trees(struct ljt_arena *a, struct allowance *left)
         size_t size = c == NULL ? 0 : ljt_lj_head_size(c->head);
         if (c == NULL || size < smallest) {
             w->phase = LJT_LOOK_PARKED;
-            w->parked = is_patched(a) ? a->patched.runs : 0;
+            w->parked = ljt_arena_is_patched(a) ? a->patched.runs : 0;
             return;
         }
         if (size != w->ring_size) {
@@ -310,7 +305,7 @@ static void dismiss_free(struct ljt_arena *a, struct allowance *left)
     struct ljt_lj_segment *s = &a->m->seg;
     for (unsigned i = 0; i < w->dismissed && s->next != NULL; i++)
         s = s->next;
-    while (is_patched(a) && s->next != NULL && w->dismissed < LJT_SEGMENTS) {
+    while (ljt_arena_is_patched(a) && s->next != NULL && w->dismissed < LJT_SEGMENTS) {
         if (w->gone == LJT_GONE || spent(left))
             return;
         struct ljt_lj_chunk *c = (struct ljt_lj_chunk *)s->next->base;
@@ -333,7 +328,7 @@ static void dismiss_free(struct ljt_arena *a, struct allowance *left)
 static bool park(struct ljt_arena *a, const struct ljt_claim *claim)
 {
     uintptr_t page;
-    return is_patched(a) &&
+    return ljt_arena_is_patched(a) &&
            !ljt_shadow_first(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT), 0, claim->lo, claim->hi,
                              &page) &&
            ljt_patched_park(a->m, claim->chunk);

@@ -579,7 +579,7 @@ Test(reclaim, segments_of_a_patched_heap_go_while_the_vm_works)
     const char *work = "for i = 1, 2000 do local t = { piece(i) } end check()";
     lab_run(vm.L, "t = {} for i = 1, 60000 do t[i] = piece(i) end");
     size_t high = atomic_load(&a->patched.footprint);
-    cr_assert(lab_await_doing(lab_glance(&a->pace.fall_from) > high / 2, lab_run(vm.L, work)));
+    cr_assert(lab_await_doing(lab_glance(&a->pace.fall.from) > high / 2, lab_run(vm.L, work)));
     lab_run(vm.L, "t = nil collectgarbage() collectgarbage()");
     cr_expect(lab_await_doing(atomic_load(&a->patched.footprint) < high * 2 / 3, lab_run(vm.L, work)));
     for (int i = 0; i < 10; i++) { /* wanted back at once, and in the middle of it */
