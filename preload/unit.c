@@ -13,7 +13,7 @@
 /* The most that a unit is charged to the CPU budget, ns. It is timed by the clock, which costs no system call. */
 #define UNIT_CPU_MAX ((uint64_t)1000000)
 
-/* A unit's allowance. The clock is asked every fourth step only: it costs as much as a warm visit. */
+/* A unit's allowance. The clock costs as much as a warm visit, and is asked each time: a cold one takes many times that. */
 struct allowance {
     uint64_t deadline;
     unsigned steps, visits;
@@ -22,7 +22,7 @@ struct allowance {
 static bool spent(struct allowance *left)
 {
     left->steps++;
-    return left->steps >= left->visits || (left->steps % 4 == 0 && ljt_kernel.now() >= left->deadline);
+    return left->steps >= left->visits || ljt_kernel.now() >= left->deadline;
 }
 
 void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight)
