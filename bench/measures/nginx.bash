@@ -45,7 +45,7 @@ for measure in steady troughs workers pinned quota; do
 	steady) served steady "pages" steady 1 8 ;;
 	troughs) served troughs "pages in a trough" cycles 1 6 ;;
 	workers) served workers "pages in a trough, four workers" cycles 4 6 ;;
-	pinned) served pinned "pages in a trough, all on one processor" cycles 1 6 taskset -c "$processor" ;;
+	pinned) served pinned "pages in a trough, all on one processor" cycles 1 12 taskset -c "$processor" ;;
 	quota)
 		if ! cgroup_begin cpu; then
 			echo "bench: no processor control group: $cgroup_why" >&2

@@ -69,7 +69,7 @@ pinned() {
 	declare_waits "$name" "$title" figure never:2000
 	row "$name.wall" ratio:1.03 s "$title: wall time"
 	row "$name.cpu" ratio:1.03 s "$title: user + system time"
-	for round in $(rounds 6 1); do
+	for round in $(rounds 16 1); do
 		for variant in $(order "$round"); do
 			watched_run "$name" "$variant" "$round" "taskset -c $processor" "$@"
 			sample "$name.wall" "$variant" "$round" "$wall"
