@@ -54,6 +54,17 @@ def listed(path):
         return 0
 
 
+def holds(pid, path):
+    """Has the process this file open, under the name that it has now?"""
+    for fd in glob.glob("/proc/%d/fd/*" % pid):
+        try:
+            if os.readlink(fd) == path:
+                return True
+        except OSError:
+            pass
+    return False
+
+
 def size_of(pid):
     rss = re.search(r"VmRSS:\s+(\d+)", read("/proc/%d/status" % pid))
     return {"threads": listed("/proc/%d/task" % pid), "fds": listed("/proc/%d/fd" % pid),
