@@ -277,10 +277,14 @@ inline serve()
 #ifdef RELEASE_OF_DONE_DROPPED
             RMW_NOT_RELEASING(M, WANT, mem[WANT] & ~REQUEST)
 #else
+#ifdef SEVERAL
             if
             :: RMW(M, WANT, mem[WANT] & ~REQUEST)
             :: break /* the request's next unit is for the next call */
             fi
+#else
+            RMW(M, WANT, mem[WANT] & ~REQUEST)
+#endif
 #endif
 #endif
         :: atomic { (want & (HOLD | REQUEST | WAKE)) == WAKE -> want = 0 };
