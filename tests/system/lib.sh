@@ -50,6 +50,8 @@ with_library() { env ${LJT_SO:+LD_PRELOAD="$LJT_SO"} "$@"; }
 
 # start [VARIABLE=VALUE ...] COMMAND [ARG ...]: the same in the background; sets $pid; output goes to out and err.
 start() {
+	: >out # what the host before has said is not to be taken for this one's: it may be a moment until it opens them
+	: >err
 	env ${LJT_SO:+LD_PRELOAD="$LJT_SO"} "$@" >out 2>err &
 	pid=$!
 	started+=("$pid")
