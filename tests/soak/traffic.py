@@ -9,7 +9,7 @@ ended (CLOCK_MONOTONIC), its kind, and one of
     ok          the answer that was expected
     again       no request yet: a connection that had been kept alive was closed before a byte of the answer came, as
                 servers may do at any time; asked once more on a new one, which has a line of its own
-    refused     nobody listens
+    refused     nobody listens, or 503: no thread is free
     unanswered  a new connection was closed without a byte of an answer
     cut         an answer came in part
     timeout     not in 60 s
@@ -90,6 +90,8 @@ async def ask_once(kind, request, keep):
     if status == 500:
         print("%.3f" % time.monotonic(), kind, "said", body[:300], file=sys.stderr, flush=True)
         return "damaged"
+    if status == 503:
+        return "refused"
     return "ok" if status == 200 and body == ANSWERS[kind] else "wrong"
 
 
