@@ -224,13 +224,14 @@ static void *run_errand(void *unused)
 {
     (void)unused;
     make_ready(errand.mod, errand.pc);
-    unlock(); /* what the VM's thread has taken */
-    atomic_fetch_add_explicit(&errands, 1, memory_order_release);
+    atomic_fetch_add_explicit(&errands, 1, memory_order_release); /* before another errand can begin */
+    unlock();                                                     /* what the VM's thread has taken */
     ljt_kernel.futex_wake((const volatile void *)&errands, INT32_MAX);
     return NULL;
 }
 
-static void send_errand(struct ljt_module *mod, uintptr_t pc)
+/* Under the lock, which it gives back. False if the answer is still to come: then who gives the lock back has it. */
+static bool send_errand(struct ljt_module *mod, uintptr_t pc)
 {
     static struct ljt_once once;
     uint32_t before = atomic_load_explicit(&errands, memory_order_relaxed);
@@ -241,13 +242,14 @@ static void send_errand(struct ljt_module *mod, uintptr_t pc)
         ljt_log_once(&once, LJT_LOG_WARN,
                      "a thread can't be started (%s); Lua VMs that are new keep their memory", strerror(err));
         unlock();
-        return;
+        return true;
     }
     uint64_t start = ljt_kernel.now(), passed = 0;
     while (atomic_load_explicit(&errands, memory_order_acquire) == before && passed < PATIENCE) {
         ljt_kernel.futex_wait((const volatile void *)&errands, before, PATIENCE - passed);
         passed = ljt_kernel.now() - start;
     }
+    return atomic_load_explicit(&errands, memory_order_acquire) != before;
 }
 
 bool ljt_symbols_ready(struct ljt_module *mod, uintptr_t pc)
@@ -263,8 +265,8 @@ bool ljt_symbols_ready(struct ljt_module *mod, uintptr_t pc)
         locked = ljt_lock_try(&ljt_wiped.symbols);
     }
     if (locked && !is_ready(mod) && ljt_reclaim_has_company()) {
-        send_errand(mod, pc); /* which gives the lock back */
-        if (!is_ready(mod))
+        /* No miss where there is no answer to wait for: two VMs would have each other proven again without end. */
+        if (!send_errand(mod, pc))
             miss();
     } else if (locked) {
         if (!is_ready(mod))

@@ -197,6 +197,13 @@ void lab_go_on(void);
 void lab_pass_time(uint64_t ns);
 void lab_real_time(void);
 
+/*
+ * ---- System calls that are not allowed ----
+ * For the rest of this test the system call of that number is answered with this action of seccomp's. False where
+ * filters are not allowed here.
+ */
+bool lab_filter(unsigned number, unsigned action);
+
 /* ---- The log ---- */
 
 /* From here on, what goes to stderr is caught. lab_said: all of it until now, a terminated string. */

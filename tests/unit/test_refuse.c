@@ -2,12 +2,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <lauxlib.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -80,19 +77,6 @@ Test(refuse, mappings_that_are_no_arena_cost_none)
 
 /* ---- sandbox ---- */
 
-static bool install_filter(unsigned number, unsigned action)
-{
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, action),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
-}
-
 /* The deadly calls as a set. */
 static unsigned deadly(void)
 {
@@ -104,7 +88,7 @@ static unsigned deadly(void)
 
 static void ask_under(unsigned number, unsigned action)
 {
-    if (!install_filter(number, action))
+    if (!lab_filter(number, action))
         cr_skip_test("seccomp filters are not allowed here");
     errno = 7;
     ljt_sandbox_ask();
@@ -121,7 +105,7 @@ Test(sandbox, without_a_filter_nothing_is_deadly)
 Test(sandbox, each_call_that_kills_is_found)
 {
     ask_under(SYS_membarrier, SECCOMP_RET_KILL_PROCESS);
-    install_filter(SYS_mincore, SECCOMP_RET_KILL_THREAD);
+    lab_filter(SYS_mincore, SECCOMP_RET_KILL_THREAD);
     cr_expect_eq(deadly(), 1u << LJT_CALL_MEMBARRIER);
     errno = 0;
     cr_expect(ljt_kernel.membarrier(0) == -1 && errno == ENOSYS, "the call is not made");
@@ -129,7 +113,7 @@ Test(sandbox, each_call_that_kills_is_found)
 
 Test(sandbox, two_that_kill_are_found)
 {
-    if (!install_filter(SYS_process_vm_readv, SECCOMP_RET_KILL_THREAD))
+    if (!lab_filter(SYS_process_vm_readv, SECCOMP_RET_KILL_THREAD))
         cr_skip_test("seccomp filters are not allowed here");
     ask_under(SYS_process_madvise, SECCOMP_RET_KILL_PROCESS);
     cr_expect_eq(deadly(), 1u << LJT_CALL_PROCESS_VM_READV | 1u << LJT_CALL_PROCESS_MADVISE);

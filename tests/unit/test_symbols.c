@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <lauxlib.h>
+#include <linux/seccomp.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #include "kernel.h"
 #include "reclaim.h"
@@ -143,6 +145,28 @@ Test(symbols, beside_other_threads_the_loader_is_asked_by_a_thread_of_our_own)
         lab_await_doing(ljt_arena_is(a, LJT_ARENA_ARMED), (lua_newuserdata(vm.L, 16), lab_pause_ms(1))));
     cr_expect(a->module->pinned && atomic_load(&a->module->symbols.read));
     lua_close(vm.L);
+}
+
+/* Each had the other proven again, and itself, in a call that never returned. */
+Test(symbols, vms_that_no_thread_can_be_started_for_do_not_wait_for_each_other)
+{
+    struct lab_vm one = lab_vm_open(), other = lab_vm_open();
+    struct ljt_arena *a = lab_vm_adopt(&one), *b = lab_vm_adopt(&other);
+    cr_assert(a != NULL && b != NULL);
+    lab_catch_stderr();
+    ljt_kernel.threads = many_threads;
+    if (!lab_filter(SYS_clone3, SECCOMP_RET_ERRNO | EAGAIN) ||
+        !lab_filter(SYS_clone, SECCOMP_RET_ERRNO | EAGAIN))
+        cr_skip_test("seccomp filters are not allowed here");
+    for (int i = 0; i < 3; i++) {
+        lua_newuserdata(one.L, 16);
+        lua_newuserdata(other.L, 16);
+    }
+    cr_expect(ljt_arena_is(a, LJT_ARENA_GATED) && ljt_arena_is(b, LJT_ARENA_GATED));
+    cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "a thread can't be started") != NULL, "%s",
+              lab_said());
+    lua_close(one.L);
+    lua_close(other.L);
 }
 
 /* A child that may have malloc's lock taken for ever must not ask the loader, which allocates. */
