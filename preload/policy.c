@@ -10,6 +10,13 @@ static uint64_t quiet_after(uint64_t decay)
                                           : after;
 }
 
+/* The stretch may be older than a change of the configured decay. */
+static uint64_t stretched(const struct ljt_policy *p, uint64_t decay)
+{
+    uint64_t most = decay > LJT_POLICY_DECAY_MAX ? decay : LJT_POLICY_DECAY_MAX;
+    return decay << p->stretch < most ? decay << p->stretch : most;
+}
+
 void ljt_policy_observe(struct ljt_policy *p, uint64_t now, uint64_t seq, uint64_t decay)
 {
     if (p->seen == 0) {
@@ -88,7 +95,7 @@ bool ljt_policy_judge(struct ljt_policy *p, uint64_t now, uint64_t decay, struct
 void ljt_policy_live(struct ljt_policy *p, uint64_t now, uint64_t live, uint64_t decay)
 {
     const size_t kept = sizeof(p->high) / sizeof(p->high[0]);
-    uint64_t eighth = (decay << p->stretch) / LJT_POLICY_EIGHTHS;
+    uint64_t eighth = stretched(p, decay) / LJT_POLICY_EIGHTHS;
     uint64_t passed = eighth == 0 ? kept : (now - p->high_since) / eighth;
     size_t shift = passed < kept ? (size_t)passed : kept;
     if (shift > 0) {
@@ -110,7 +117,7 @@ uint64_t ljt_policy_pulse(uint64_t decay)
 
 uint64_t ljt_policy_decay(const struct ljt_policy *p, uint64_t decay)
 {
-    return p->quiet ? decay : decay << p->stretch;
+    return p->quiet ? decay : stretched(p, decay);
 }
 
 uint64_t ljt_policy_retained(const struct ljt_policy *p, uint64_t used, double retain_pct)

@@ -121,6 +121,17 @@ Test(policy, the_decay_stays_within_a_minute)
     cr_expect(ljt_policy_decay(&slow, 3600 * SECOND) == 3600 * SECOND, "nor beyond what is configured");
 }
 
+Test(policy, a_longer_decay_is_not_stretched_by_what_a_shorter_one_has_taught)
+{
+    struct ljt_policy p = {0};
+    uint64_t now = 1 * SECOND;
+    for (int i = 0; i < 20; i++)
+        window(&p, &now, 64 * MIB, 100);
+    cr_assert(ljt_policy_decay(&p, DECAY) > 8 * DECAY);
+    cr_expect(ljt_policy_decay(&p, 50 * SECOND) == 60 * SECOND);
+    cr_expect(ljt_policy_decay(&p, 3600 * SECOND) == 3600 * SECOND);
+}
+
 Test(policy, good_times_shorten_it_again)
 {
     struct ljt_policy p = {0};
