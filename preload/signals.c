@@ -70,31 +70,50 @@ static bool borrowed_memory(void)
            owner != pid;
 }
 
+/* A handler that calls sigaction must not find the lock taken by its own thread. */
+static void lock(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+    ljt_lock_acquire(&ljt_wiped.signals);
+}
+
+static void unlock(const sigset_t *before)
+{
+    ljt_lock_release(&ljt_wiped.signals);
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 void ljt_signals_install(void)
 {
     if (ljt_config.signo == 0 || atomic_load_explicit(&installed, memory_order_acquire))
         return;
     int saved = errno;
-    ljt_lock_acquire(&ljt_wiped.signals);
+    sigset_t before;
+    lock(&before);
     if (!atomic_load_explicit(&installed, memory_order_relaxed) && ljt_next.sigaction != NULL &&
         ljt_next.sigaction(ljt_config.signo, NULL, &host[0]) == 0) {
         install(&host[0]);
         (void)borrowed_memory(); /* notes the owner */
         atomic_store_explicit(&installed, true, memory_order_release);
     }
-    ljt_lock_release(&ljt_wiped.signals);
+    unlock(&before);
     errno = saved;
 }
 
 int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction *old, int *result)
 {
-    if (signo != ljt_config.signo || signo == 0 || !atomic_load_explicit(&installed, memory_order_acquire) ||
-        borrowed_memory())
+    if (signo != ljt_config.signo || signo == 0 || ljt_next.sigaction == NULL ||
+        (atomic_load_explicit(&installed, memory_order_acquire) && borrowed_memory()))
         return 0;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    ljt_lock_acquire(&ljt_wiped.signals);
+    sigset_t before;
+    lock(&before);
+    if (!atomic_load_explicit(&installed, memory_order_relaxed)) {
+        *result = ljt_next.sigaction(signo, act, old); /* not while another thread installs ours */
+        unlock(&before);
+        return 1;
+    }
     unsigned now = atomic_load_explicit(&which, memory_order_relaxed);
     struct sigaction was = host[now & 1];
     if (act != NULL) {
@@ -102,8 +121,7 @@ int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction 
         atomic_store_explicit(&which, now + 1, memory_order_release);
         install(act);
     }
-    ljt_lock_release(&ljt_wiped.signals);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    unlock(&before);
     if (old != NULL)
         *old = was;
     *result = 0;

@@ -66,8 +66,10 @@ Test(signals, nothing_is_installed_before_a_vm_is_armed)
 {
     struct sigaction old;
     int result;
-    cr_expect(ljt_signals_action(SIGUSR2, NULL, &old, &result) == 0);
-    cr_expect(really().sa_handler == SIG_DFL);
+    cr_expect(ljt_signals_action(SIGUSR2, NULL, &old, &result) == 1 && result == 0);
+    cr_expect(old.sa_handler == SIG_DFL && really().sa_handler == SIG_DFL);
+    host_sets(host_handler, NULL);
+    cr_expect(really().sa_handler == host_handler);
 }
 
 Test(signals, a_host_that_does_not_care_gets_a_report_and_lives)
@@ -86,6 +88,33 @@ Test(signals, the_handler_that_was_there_before_still_runs)
     ljt_signals_install();
     raise(SIGUSR2);
     cr_expect(host_calls == 1 && host_signo == SIGUSR2 && reports() == 1);
+}
+
+static int (*undisturbed)(int signo, const struct sigaction *act, struct sigaction *old);
+
+static int disturbed(int signo, const struct sigaction *act, struct sigaction *old)
+{
+    ljt_next.sigaction = undisturbed;
+    raise(SIGUSR1);
+    return undisturbed(signo, act, old);
+}
+
+static void sets_the_other(int signo)
+{
+    (void)signo;
+    host_sets(host_handler, NULL);
+}
+
+/* It would wait for its own thread, or what it has set would be lost. */
+Test(signals, a_handler_in_the_middle_of_it_may_set_an_action)
+{
+    struct sigaction act = {.sa_handler = sets_the_other};
+    cr_assert(ljt_next.sigaction(SIGUSR1, &act, NULL) == 0);
+    undisturbed = ljt_next.sigaction;
+    ljt_next.sigaction = disturbed;
+    ljt_signals_install();
+    raise(SIGUSR2);
+    cr_expect(host_calls == 1 && reports() == 1);
 }
 
 Test(signals, the_handler_that_comes_after_runs_too)
