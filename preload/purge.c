@@ -180,7 +180,9 @@ unsigned ljt_purge_gone(struct ljt_arena *a, int state)
             pages = resident_pages(a, lo, hi, &known);
         ljt_dawdle();
         ljt_arena_forget(lo, hi - lo);
-        ljt_kernel.munmap(taken[i].iov_base, taken[i].iov_len);
+        if (ljt_kernel.munmap(taken[i].iov_base, taken[i].iov_len) !=
+            0) /* in the middle of one, and no more are allowed */
+            ljt_kernel.madvise(taken[i].iov_base, taken[i].iov_len, MADV_DONTNEED);
         atomic_fetch_sub_explicit(&a->module->mapped, hi - lo, memory_order_relaxed);
         if (state != LJT_ARENA_ARMED)
             continue; /* nobody looks any more */
