@@ -12,6 +12,7 @@
 #include "kernel.h"
 #include "log.h"
 #include "pressure.h"
+#include "purge.h"
 #include "rounds.h"
 #include "sandbox.h"
 #include "spending.h"
@@ -115,6 +116,8 @@ static uint64_t attend(unsigned slot, uint64_t now)
         ljt_arena_sweep(slot);
     if (ljt_arena_is(a, LJT_ARENA_ARMED) && is_ours(slot))
         wish = ljt_rounds_turn(a, now);
+    if (ljt_arena_is(a, LJT_ARENA_LOST) && is_ours(slot))
+        ljt_purge_gone(a, LJT_ARENA_LOST); /* its own allocator knows nothing of what has left the heap */
     ljt_arena_tell_loss(a);
     atomic_store_explicit(&current, -1, memory_order_release);
     return wish;

@@ -189,13 +189,18 @@ bool ljt_segments_grow(struct ljt_lj_state *m, size_t n)
 }
 
 /* The records lie in the segments that they describe, but for the first, in the state: that one has top. */
+bool ljt_segments_next_is(const struct ljt_lj_segment *before, uintptr_t at, size_t size)
+{
+    return before->next->base == at && at + size == (uintptr_t)ljt_lj_mem_to_chunk(before->next);
+}
+
 struct ljt_lj_segment *ljt_segments_before(struct ljt_lj_state *m, uintptr_t at, size_t size)
 {
     if (ljt_page_down(at) != at)
         return NULL; /* most: no list is walked for them */
     for (struct ljt_lj_segment *s = &m->seg; s->next != NULL; s = s->next)
         if (s->next->base == at)
-            return at + size >= at + s->next->size - LJT_LJ_TOP_FOOT ? s : NULL;
+            return ljt_segments_next_is(s, at, size) ? s : NULL;
     return NULL;
 }
 

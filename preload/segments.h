@@ -17,8 +17,14 @@ struct ljt_lj_state *ljt_segments_first(void);
 bool ljt_segments_grow(struct ljt_lj_state *m, size_t n);
 
 /*
- * Is [at, at + size) all of a segment but its record? Then, and never for the one that top is in, the segment whose `next`
- * it is; to take it off the list is all that has to be done before it is unmapped. Else NULL.
+ * Is [at, at + size) all of the segment behind this one (there is one) but its record? That stands where the segment's last
+ * chunk ends: 64 bytes before its own end, or up to 24 more, where top had too little left for a chunk.
+ */
+bool ljt_segments_next_is(const struct ljt_lj_segment *before, uintptr_t at, size_t size);
+
+/*
+ * Is it all of any? Then, and never for the one that top is in, the segment whose `next` it is; to take it off the list is
+ * all that has to be done before it is unmapped. Else NULL.
  */
 struct ljt_lj_segment *ljt_segments_before(struct ljt_lj_state *m, uintptr_t at, size_t size);
 

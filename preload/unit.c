@@ -310,7 +310,8 @@ static void dismiss_free(struct ljt_arena *a, struct allowance *left)
             return;
         struct ljt_lj_chunk *c = (struct ljt_lj_chunk *)s->next->base;
         size_t size = ljt_lj_chunk_size(c), segment = s->next->size;
-        if (!ljt_lj_chunk_cinuse(c) && size >= segment - LJT_LJ_TOP_FOOT && room_elsewhere(a->m, c, size) &&
+        if (!ljt_lj_chunk_cinuse(c) && ljt_segments_next_is(s, (uintptr_t)c, size) &&
+            room_elsewhere(a->m, c, size) &&
             atomic_load_explicit(&a->patched.footprint, memory_order_relaxed) >= w->keep + segment) {
             ljt_dawdle();
             leave(a, s, c, size);

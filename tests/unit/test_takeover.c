@@ -5,6 +5,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -193,20 +194,26 @@ Test(takeover, forked_child_hands_back_claims_and_keeps_what_is_parked)
 
 /* ---- Segments that are free from end to end ---- */
 
-/* Three segments of 1 MiB and more, of which nothing is in use any more; `wall` keeps the VM's room elsewhere. */
+/* Segments with 8 MB in them, in blocks of this size, of which nothing is in use any more. */
+static void fill_and_drop(struct ljt_lj_state *m, size_t size)
+{
+    size_t blocks = 8000000 / size;
+    void **block = calloc(blocks, sizeof(*block));
+    for (size_t i = 0; i < blocks; i++) {
+        block[i] = ljt_patched_alloc(m, NULL, 0, size);
+        memset(block[i], 1, size);
+    }
+    for (int i = 0; i < 12; i++) /* the segment that top is in now stays, and the VM's room elsewhere */
+        cr_assert_not_null(ljt_patched_alloc(m, NULL, 0, 100000));
+    for (size_t i = 0; i < blocks; i++)
+        ljt_patched_alloc(m, block[i], 0, 0);
+    free(block);
+    lab_prove(m);
+}
+
 static void fill_and_drop_segments(struct ljt_lj_state *m)
 {
-    enum { BLOCKS = 400, SIZE = 20000 };
-    static void *block[BLOCKS];
-    for (int i = 0; i < BLOCKS; i++) {
-        block[i] = ljt_patched_alloc(m, NULL, 0, SIZE);
-        memset(block[i], 1, SIZE);
-    }
-    for (int i = 0; i < 12; i++) /* the segment that top is in now stays */
-        cr_assert_not_null(ljt_patched_alloc(m, NULL, 0, 100000));
-    for (int i = 0; i < BLOCKS; i++)
-        ljt_patched_alloc(m, block[i], 0, 0);
-    lab_prove(m);
+    fill_and_drop(m, 20000);
 }
 
 static size_t segments_of(const struct ljt_lj_state *m)
@@ -350,6 +357,27 @@ Test(takeover, dismissal_asks_for_no_age)
     lua_close(vm.L);
 }
 
+/* Top has 8, 16 or 24 bytes left, no chunk: the record stands so much lower. Such segments stayed for good. */
+Test(takeover, segments_that_chunks_fill_but_for_a_few_bytes_go_too)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    for (size_t size = 32; size <= 64; size += 8) {
+        size_t before = a->patched.footprint;
+        fill_and_drop(vm.m, size);
+        cr_assert_gt(a->patched.footprint, before + 7 * MIB);
+        if (size < 64)
+            dismiss(a, 0);
+        else /* finds them likewise */
+            look(a);
+        cr_expect_lt(a->patched.footprint, before + 3 * MIB, "blocks of %zu bytes: %zu KiB more", size,
+                     (a->patched.footprint - before) / KIB);
+    }
+    lab_run(vm.L, lab_churn);
+    lab_prove(vm.m);
+    lua_close(vm.L);
+}
+
 Test(takeover, dismissal_leaves_segments_with_a_block_in_them)
 {
     struct lab_vm vm = open_vm();
@@ -396,6 +424,28 @@ Test(takeover, dismissal_does_nothing_to_a_heap_that_lj_alloc_serves)
     ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
     cr_expect(a->work.look_done && a->work.gone == 0);
     cr_expect_eq(segments_of(vm.m), segments);
+    lua_close(vm.L);
+}
+
+/* Its own allocator serves the VM again, and knows nothing of what has left the heap. */
+Test(takeover, vm_that_is_given_up_unmaps_what_has_left_its_heap)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    fill_and_drop_segments(vm.m);
+    unmap_gone = false;
+    look(a);
+    cr_assert_gt(a->work.gone, 0);
+    uintptr_t base = a->work.gone_segment[0].base;
+    lua_setallocf(vm.L, vm.allocf, vm.m);
+    lab_catch_stderr();
+    ljt_arena_lose(a, "a test");
+    cr_expect(is_mapped(base));
+    atomic_store(&ljt_wiped.reclaimer, LJT_RECLAIMER_NONE);
+    ljt_reclaim_start();
+    cr_expect(lab_await(!is_mapped(base)));
+    lab_run(vm.L, lab_churn);
+    lab_prove(vm.m);
     lua_close(vm.L);
 }
 
