@@ -220,6 +220,14 @@ static uint64_t purge_limit(const struct ljt_arena *a, uint64_t slack)
     return beyond > 0 ? (uint64_t)beyond : 0;
 }
 
+/* And what it still may. */
+static uint64_t left_to_purge(const struct ljt_arena *a)
+{
+    uint64_t done = a->stats.purged - a->pace.purged_before, allowed = ljt_control_allowance(a);
+    uint64_t left = a->pace.limit > done ? a->pace.limit - done : 0;
+    return left < allowed ? left : allowed;
+}
+
 static void end_look(struct ljt_arena *a)
 {
     struct ljt_pace *p = &a->pace;
@@ -295,6 +303,16 @@ static uint64_t next_turn(const struct ljt_arena *a, uint64_t now)
     return pulse == UINT64_MAX || turn < now + pulse ? turn : now + pulse;
 }
 
+/* The segments are listed anew if something was mapped or unmapped since: noted before, as that goes on meanwhile. */
+static void begin_round(struct ljt_arena *a)
+{
+    unsigned long events = atomic_load_explicit(&a->module->map_events, memory_order_acquire);
+    if (events == a->pace.map_events && a->work.segments != 0)
+        return;
+    a->pace.map_events = events;
+    ljt_work_begin_list(&a->work);
+}
+
 /* One step of an arena's round. False when there is nothing to do before next_turn, or ever (settled). */
 static bool step(struct ljt_arena *a, uint64_t now)
 {
@@ -324,6 +342,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         if (now < next_round(a))
             return false;
         p->looked = now;
+        begin_round(a);
         p->stage = STAGE_SEGMENTS;
         return true;
     }
@@ -338,13 +357,13 @@ static bool step(struct ljt_arena *a, uint64_t now)
         return true;
 
     case STAGE_SEGMENTS: {
-        unsigned long events = atomic_load_explicit(&a->module->map_events, memory_order_acquire);
-        /* While a request stands the work is the mutator's: not even the count may be read. */
-        if (p->posted || a->work.segments == 0 || events != p->map_events) {
+        /* While a request stands the work is the mutator's: not even what of it is done may be read. */
+        if (p->posted || !a->work.listed) {
             outcome = perform(a, LJT_UNIT_SEGMENTS);
             if (outcome != DONE)
                 break;
-            p->map_events = events;
+            if (!a->work.listed)
+                return true;
         }
         survey(a);
         ljt_nudge_consider(a, now);
@@ -366,7 +385,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
         bool may_purge = ljt_config.mode != LJT_MODE_OBSERVE && ljt_kernel_facts.dontneed_zeroes;
         if (may_purge)
             ljt_thp_advise(a);
-        ljt_work_begin_look(&a->work, a->stats.mapped, may_purge && p->limit > 0, at_sight);
+        ljt_work_begin_look(&a->work, a->stats.mapped, may_purge ? left_to_purge(a) : 0, at_sight);
         ljt_takeover_before_look(a);
         p->claimed_in_look = 0;
         p->stage = STAGE_LOOK;
@@ -383,12 +402,11 @@ static bool step(struct ljt_arena *a, uint64_t now)
             uint64_t before = a->stats.purged;
             ljt_purge_claims(a);
             ljt_policy_purged(&p->policy, now, a->stats.purged - before, ljt_config.decay_ms * MS);
-            if (a->stats.purged - p->purged_before >= p->limit)
-                a->work.may_claim = false; /* the rest is the VM's slack */
             p->stage = STAGE_HAND_BACK;
         } else if (a->work.look_done) {
             end_look(a);
         }
+        ljt_work_limit_look(&a->work, left_to_purge(a)); /* the rest is the VM's slack, or of no trim */
         return true;
 
     case STAGE_HAND_BACK:

@@ -25,13 +25,14 @@ static bool spent(struct allowance *left)
     return left->steps >= left->visits || ljt_kernel.now() >= left->deadline;
 }
 
-void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight)
+void ljt_work_begin_look(struct ljt_work *w, size_t mapped, size_t limit, bool at_sight)
 {
     size_t share = mapped / LJT_CLAIM_SHARE;
     w->claim_bytes = share < LJT_CLAIM_MIN ? LJT_CLAIM_MIN : share > LJT_CLAIM_MAX ? LJT_CLAIM_MAX : share;
     w->kind = LJT_UNIT_LOOK;
     w->look_done = false;
-    w->may_claim = may_claim;
+    w->may_claim = limit > 0;
+    w->leave_bytes = limit;
     w->at_sight = at_sight;
     w->phase = LJT_LOOK_TOP;
     w->cursor = SIZE_MAX & ~(size_t)7;
@@ -39,6 +40,21 @@ void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool
     w->giant = 0;
     w->purgeable = 0;
     w->joined = false;
+}
+
+void ljt_work_limit_look(struct ljt_work *w, size_t limit)
+{
+    if (limit == 0)
+        w->may_claim = false;
+    if (limit < w->leave_bytes)
+        w->leave_bytes = limit;
+}
+
+void ljt_work_begin_list(struct ljt_work *w)
+{
+    w->kind = LJT_UNIT_SEGMENTS;
+    w->listed = false;
+    w->segments = 0;
 }
 
 void ljt_work_begin_dismissal(struct ljt_work *w, size_t keep)
@@ -58,15 +74,26 @@ void ljt_work_reset(struct ljt_work *w)
 
 /* ---- Segments ---- */
 
-static void list_segments(struct ljt_arena *a)
+/*
+ * Goes on where the last unit has stopped, over records that are warm by now. A new segment comes in front of all others: then
+ * it starts again. One that has gone meanwhile may take the place of another; the list made after that has both.
+ */
+static void list_segments(struct ljt_arena *a, struct allowance *left)
 {
     struct ljt_work *w = &a->work;
-    w->segments = 0;
-    for (const struct ljt_lj_segment *s = &a->m->seg; s != NULL && w->segments < LJT_SEGMENTS; s = s->next) {
+    const struct ljt_lj_segment *s = &a->m->seg;
+    if (w->segments > 0 && w->segment[0].base != s->base)
+        w->segments = 0;
+    for (unsigned i = 0; i < w->segments && s != NULL; i++)
+        s = s->next;
+    for (; s != NULL && w->segments < LJT_SEGMENTS; s = s->next) {
         w->segment[w->segments].base = s->base;
         w->segment[w->segments].size = s->size;
         w->segments++;
+        if (spent(left) && s->next != NULL)
+            return;
     }
+    w->listed = true;
 }
 
 /* ---- The look ---- */
@@ -166,9 +193,11 @@ static bool dismiss(struct ljt_arena *a, struct ljt_lj_chunk *c, size_t size, ui
     uintptr_t young;
     struct ljt_lj_segment *before =
         ljt_arena_is_patched(a) && w->gone < LJT_GONE ? ljt_segments_before(a->m, (uintptr_t)c, size) : NULL;
-    if (before == NULL || (!w->at_sight && ljt_shadow_first(&a->shadow, resident, aged, lo, hi, &young)))
+    if (before == NULL || size > w->leave_bytes ||
+        (!w->at_sight && ljt_shadow_first(&a->shadow, resident, aged, lo, hi, &young)))
         return false;
     leave(a, before, c, size);
+    w->leave_bytes -= size;
     w->purgeable -= ljt_shadow_clear(&a->shadow, LJT_SHADOW_FREE, lo, hi);
     return true;
 }
@@ -388,7 +417,7 @@ uint64_t ljt_unit_run(struct ljt_arena *a, enum ljt_unit_by by)
     struct allowance left = {.deadline = start + ljt_config.max_hold_us * 1000 / part,
                              .visits = LJT_UNIT_VISITS / part};
     switch (a->work.kind) {
-    case LJT_UNIT_SEGMENTS: list_segments(a); break;
+    case LJT_UNIT_SEGMENTS: list_segments(a, &left); break;
     case LJT_UNIT_LOOK: look(a, &left); break;
     case LJT_UNIT_HAND_BACK: hand_back(a, &left); break;
     case LJT_UNIT_DISMISS: dismiss_free(a, &left); break;
@@ -409,7 +438,7 @@ bool ljt_unit_serve(struct ljt_arena *a)
     bool verifying = (ljt_config.debug & LJT_DEBUG_VERIFY) != 0, more = false;
     ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
     switch (w->kind) {
-    case LJT_UNIT_SEGMENTS: break;
+    case LJT_UNIT_SEGMENTS: more = !w->listed; break;
     case LJT_UNIT_LOOK: more = !w->look_done && !ledger_full(w); break;
     case LJT_UNIT_HAND_BACK: more = w->claims > 0; break;
     case LJT_UNIT_DISMISS: more = !w->look_done && w->gone < LJT_GONE; break;

@@ -57,6 +57,7 @@ struct ljt_work {
     bool may_claim;     /* else only mark */
     bool at_sight;      /* decay 0: age does not matter */
     size_t claim_bytes; /* most that may be claimed at a time */
+    size_t leave_bytes; /* most that may leave the heap in whole segments, in this look */
 
     /* Where the look is. */
     enum { LJT_LOOK_TOP, LJT_LOOK_DV, LJT_LOOK_TREES, LJT_LOOK_PARKED } phase;
@@ -83,6 +84,7 @@ struct ljt_work {
         size_t size;
     } gone_segment[LJT_GONE];
 
+    bool listed; /* all segments have been, or as many as fit */
     unsigned segments;
     struct {
         uintptr_t base;
@@ -90,8 +92,17 @@ struct ljt_work {
     } segment[LJT_SEGMENTS];
 };
 
-/* Starts a look from its beginning, in an arena of so many bytes. The caller has begun one in the shadow. */
-void ljt_work_begin_look(struct ljt_work *w, size_t mapped, bool may_claim, bool at_sight);
+/* Starts the list of segments anew. What is mapped from now on has to be followed by another one. */
+void ljt_work_begin_list(struct ljt_work *w);
+
+/*
+ * Starts a look from its beginning, in an arena of so many bytes. The caller has begun one in the shadow. It is to purge about
+ * so much, and must not take out more in whole segments; 0: it only marks.
+ */
+void ljt_work_begin_look(struct ljt_work *w, size_t mapped, size_t limit, bool at_sight);
+
+/* While no unit is posted: the rest of the look is to purge no more than this. */
+void ljt_work_limit_look(struct ljt_work *w, size_t limit);
 
 /* Starts with the segments from the first on; what is left of the heap is at least `keep` bytes. */
 void ljt_work_begin_dismissal(struct ljt_work *w, size_t keep);

@@ -136,6 +136,32 @@ Test(control, trim_ends_at_its_bytes)
     lab_run(vm.L, "check()");
 }
 
+/* Whole segments leave a patched heap, of up to 16 MiB: a trim of a few KiB took sixteen of them. */
+Test(control, trim_of_a_patched_heap_ends_at_its_bytes)
+{
+    ljt_config.mode = LJT_MODE_PATCHED;
+    ljt_config.decay_ms = 3600 * 1000; /* nothing but the trim */
+    struct lab_vm vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    lab_run(vm.L, "pad = {} for i = 1, 3000 do pad[i] = { i } end N = 40000");
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    if (!a->is_patched)
+        cr_skip_test("this LuaJIT has no GC64");
+    lab_run(vm.L, fill);
+    lab_run(vm.L, "keep = {}");
+    lab_run(vm.L, drop);
+    size_t footprint = a->patched.footprint, bound = 64 * KIB + 5000;
+    int64_t purged = ljtrim_trim(bound, LONG, 0);
+    cr_expect(purged >= (int64_t)bound && purged <= (int64_t)ljt_page_up(bound), "%lld", (long long)purged);
+    cr_expect_geq(a->patched.footprint + bound, footprint);
+    bound = 3 * MIB;
+    purged = ljtrim_trim(bound, LONG, 0);
+    cr_expect(purged >= (int64_t)bound && purged <= (int64_t)ljt_page_up(bound), "%lld", (long long)purged);
+    cr_expect(a->patched.footprint < footprint && a->patched.footprint + 2 * bound > footprint,
+              "%zu of %zu KiB", a->patched.footprint / KIB, footprint / KIB);
+    lab_prove(vm.m);
+}
+
 /* A call that does not end, as a thread without a processor shows it. */
 static void stall(const struct lab_vm *vm, bool stalled)
 {

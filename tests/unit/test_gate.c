@@ -166,7 +166,7 @@ Test(gate, a_request_is_served_by_several_calls)
     ljt_alloc_fn *call = gated(lab_allocf(), m);
     cr_expect(calls_to_serve(call, m, LJT_UNIT_SEGMENTS) == 1);
     ljt_shadow_cover(&arena->shadow, arena->work.segment[0].base, arena->work.segment[0].size);
-    ljt_work_begin_look(&arena->work, 32 * MIB, false, false);
+    ljt_work_begin_look(&arena->work, 32 * MIB, 0, false);
     for (unsigned requests = 1; !arena->work.look_done; requests++) {
         unsigned calls = calls_to_serve(call, m, LJT_UNIT_LOOK);
         cr_expect(calls == LJT_REQUEST_UNITS || (arena->work.look_done && calls <= LJT_REQUEST_UNITS), "%u",
@@ -174,7 +174,7 @@ Test(gate, a_request_is_served_by_several_calls)
         cr_assert(requests < 1000);
     }
     ljt_config.debug = LJT_DEBUG_VERIFY;
-    ljt_work_begin_look(&arena->work, 32 * MIB, false, false);
+    ljt_work_begin_look(&arena->work, 32 * MIB, 0, false);
     cr_expect(calls_to_serve(call, m, LJT_UNIT_LOOK) == 1, "who proves the heap does it once a request");
     lab_prove(m);
 }

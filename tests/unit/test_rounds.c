@@ -10,9 +10,11 @@
 #include "segments.h"
 #include "spending.h"
 
+#define MS UINT64_C(1000000)
+
 TestSuite(rounds, .init = lab_init, .timeout = LAB_TIMEOUT);
 
-/* Seen by ThreadSanitizer: the count of the segments was read while the VM's thread was at their list. */
+/* Seen by ThreadSanitizer: the list of the segments was read while the VM's thread was at it. */
 Test(rounds, while_a_request_stands_the_work_is_the_mutator_s)
 {
     struct lab_vm vm = lab_vm_open();
@@ -24,11 +26,33 @@ Test(rounds, while_a_request_stands_the_work_is_the_mutator_s)
 
     int stage = a->pace.stage;
     uint64_t mapped = a->stats.mapped;
-    a->work.segments = 1; /* it has come, and has listed the first of them */
-    a->pace.map_events = atomic_load(&a->module->map_events);
+    a->work.segments = 1; /* it has come, and is about to say that it has */
+    a->work.listed = true;
     ljt_rounds_turn(a, ljt_kernel.now());
     cr_expect(a->pace.posted && a->pace.stage == stage, "stage %d, then %d", stage, a->pace.stage);
     cr_expect(a->stats.mapped == mapped, "nothing was summed up");
+}
+
+/* What is mapped behind a list that is a turn old was taken to be in it: no page of it was ever purged. */
+Test(rounds, what_is_mapped_after_the_list_is_listed_in_the_next_round)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    lab_fake_time();
+    lab_pass_time(1); /* time 0 is never */
+    a->pace.wrapped = true;
+    ljt_rounds_turn(a, ljt_kernel.now());
+    cr_assert(a->pace.posted && !a->work.listed);
+    lua_newuserdata(vm.L, 16); /* lists */
+    unsigned long events = atomic_fetch_add(&a->module->map_events, 1) + 1;
+    ljt_rounds_turn(a, ljt_kernel.now());
+    cr_expect(a->stats.mapped != 0 && a->pace.map_events == events - 1);
+    for (int i = 0; i < 100 && a->pace.map_events != events; i++) {
+        lua_newuserdata(vm.L, 16);
+        lab_pass_time(100 * MS);
+        ljt_rounds_turn(a, ljt_kernel.now());
+    }
+    cr_expect(a->pace.map_events == events);
 }
 
 /* With an interval of an hour a unit that nobody came for waited as long, whatever became of memory. */
@@ -50,8 +74,6 @@ Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
 }
 
 /* ---- A patched heap that falls ---- */
-
-#define MS UINT64_C(1000000)
 
 static uint64_t no_cpu(void)
 {

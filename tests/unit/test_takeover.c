@@ -112,7 +112,7 @@ static void look(struct ljt_arena *a)
         ljt_shadow_refresh(&a->shadow, s->base, s->base + s->size, &found);
     }
     ljt_shadow_begin_look(&a->shadow);
-    ljt_work_begin_look(&a->work, mapped, true, true);
+    ljt_work_begin_look(&a->work, mapped, SIZE_MAX, true);
     ljt_takeover_before_look(a);
     while (!a->work.look_done || a->work.claims > 0) {
         a->work.kind = a->work.claims > 0 ? LJT_UNIT_HAND_BACK : LJT_UNIT_LOOK;
@@ -313,7 +313,7 @@ Test(takeover, young_segment_stays)
         ljt_shadow_refresh(&a->shadow, s->base, s->base + s->size, &found);
     }
     ljt_shadow_begin_look(&a->shadow);
-    ljt_work_begin_look(&a->work, mapped, true, false);
+    ljt_work_begin_look(&a->work, mapped, SIZE_MAX, false);
     ljt_takeover_before_look(a);
     while (!a->work.look_done)
         ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);

@@ -26,8 +26,9 @@ struct result {
 /* Lists and covers the segments, and says that all of their pages are resident. */
 static void survey(struct ljt_arena *a)
 {
-    a->work.kind = LJT_UNIT_SEGMENTS;
-    ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+    ljt_work_begin_list(&a->work);
+    while (!a->work.listed)
+        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
     for (unsigned i = 0; i < a->work.segments; i++) {
         uintptr_t base = a->work.segment[i].base, end = base + a->work.segment[i].size;
         cr_assert(ljt_shadow_cover(&a->shadow, base, end - base) == 0);
@@ -41,7 +42,7 @@ static void begin(struct ljt_arena *a, bool may_claim, bool at_sight)
     for (const struct ljt_lj_segment *s = &a->m->seg; s != NULL; s = s->next)
         mapped += s->size;
     ljt_shadow_begin_look(&a->shadow);
-    ljt_work_begin_look(&a->work, mapped, may_claim, at_sight);
+    ljt_work_begin_look(&a->work, mapped, may_claim ? SIZE_MAX : 0, at_sight);
 }
 
 /*
@@ -462,6 +463,30 @@ Test(unit, lists_all_segments)
     struct ljt_arena *a = lab_arm(m);
     survey(a);
     cr_assert(a->work.segments == 6);
+    unsigned i = 0;
+    for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next, i++)
+        cr_expect(a->work.segment[i].base == s->base && a->work.segment[i].size == s->size);
+}
+
+/* A record may lie on a page of its own: a thousand of them in one go took a tenth of a millisecond and more. */
+Test(unit, lists_many_segments_in_several_units)
+{
+    enum { SEGMENTS = 300 };
+    struct ljt_lj_state *m = lab_heap(128 * KIB);
+    struct ljt_arena *a = lab_arm(m);
+    m->release_checks = SIZE_MAX; /* they are empty, and are to stay */
+    for (int i = 1; i < SEGMENTS; i++)
+        lab_add_segment(m, 128 * KIB);
+    ljt_work_begin_list(&a->work);
+    for (unsigned units = 0; !a->work.listed; units++) {
+        unsigned before = a->work.segments;
+        ljt_unit_run(a, LJT_UNIT_BY_RECLAIMER);
+        cr_assert(a->work.segments <= before + LJT_UNIT_VISITS, "%u, then %u", before, a->work.segments);
+        cr_assert(units < SEGMENTS);
+        if (units == 1) /* the VM maps another one */
+            lab_add_segment(m, 256 * KIB);
+    }
+    cr_assert(a->work.segments == SEGMENTS + 1, "%u", a->work.segments);
     unsigned i = 0;
     for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next, i++)
         cr_expect(a->work.segment[i].base == s->base && a->work.segment[i].size == s->size);
