@@ -159,6 +159,41 @@ static void dump_if_asked(void)
     ljt_stats_dump();
 }
 
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/*
+ * A turn for each arena while the budget lasts; after that for those that owe their VM something. `first` is where the next one
+ * starts: an arena that eats the budget must not starve those behind it. Returns when there is more to do: a time.
+ */
+static uint64_t attend_all(unsigned *first, uint64_t now)
+{
+    uint64_t wish = UINT64_MAX, owed = UINT64_MAX, pause = ljt_spending_wait();
+    unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire), begin = *first;
+    for (unsigned i = 0; i < slots; i++) {
+        unsigned slot = (begin + i) % slots;
+        if (pause != 0 && !ljt_rounds_owes(&ljt_arenas[slot]))
+            continue;
+        uint64_t w = attend(slot, now);
+        dump_if_asked(); /* not after all of them: each may take some time to answer */
+        wish = earlier(wish, w);
+        if (ljt_rounds_owes(&ljt_arenas[slot]))
+            owed = earlier(owed, w);
+        now = ljt_kernel.now();
+        if (pause != 0)
+            continue;
+        *first = slot + 1;
+        pause = ljt_spending_wait();
+    }
+    if (pause == 0)
+        return wish;
+    if (pause > ljt_pressure_pulse(true) && ljt_pressure_is_worth_a_wake())
+        pause = ljt_pressure_pulse(true); /* pressure would fill the budget sooner */
+    return earlier(owed, now + pause);
+}
+
 static void *reclaimer(void *unused)
 {
     (void)unused;
@@ -168,32 +203,19 @@ static void *reclaimer(void *unused)
     find_out();
     ljt_spending_open(ljt_kernel.now());
     ljt_pressure_forget();
-    unsigned first =
-        0; /* where the next turn starts: an arena that eats the budget must not starve those behind it */
+    unsigned first = 0;
     for (;;) {
         uint32_t rung = ljt_reclaim_rung();
-        uint64_t now = ljt_kernel.now(), wish = UINT64_MAX;
+        uint64_t now = ljt_kernel.now();
         ljt_pressure_check(now);
         ljt_spending_charge(now);
-        uint64_t pause = ljt_spending_wait();
-        unsigned slots = atomic_load_explicit(&ljt_arena_slots, memory_order_acquire);
-        for (unsigned i = 0; i < slots && pause == 0; i++) {
-            first = first < slots ? first : 0;
-            uint64_t w = attend(first++, now);
-            dump_if_asked(); /* not after all of them: each may take some time to answer */
-            if (w < wish)
-                wish = w;
-            now = ljt_kernel.now();
-            pause = ljt_spending_wait();
-        }
+        uint64_t wish = attend_all(&first, now);
         ljt_growth_digest();
         ljt_control_report(now);
         __atomic_store_n(&thread_cpu, ljt_kernel.thread_cpu(), __ATOMIC_RELAXED);
         dump_if_asked();
-        if (pause == 0)
-            pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
-        else if (pause > ljt_pressure_pulse(true) && ljt_pressure_is_worth_a_wake())
-            pause = ljt_pressure_pulse(true); /* pressure would fill the budget sooner */
+        now = ljt_kernel.now();
+        uint64_t pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
         pause = ljt_stats_keep(now, pause);
         if (pause != 0)
             ljt_reclaim_sleep(rung, pause);

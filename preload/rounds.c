@@ -424,6 +424,11 @@ static bool step(struct ljt_arena *a, uint64_t now)
     return outcome == PENDING;
 }
 
+bool ljt_rounds_owes(const struct ljt_arena *a)
+{
+    return ljt_arena_is(a, LJT_ARENA_ARMED) && (a->pace.posted || a->work.claims != 0);
+}
+
 uint64_t ljt_rounds_turn(struct ljt_arena *a, uint64_t now)
 {
     uint64_t wish = UINT64_MAX, until = now + PATIENCE;
@@ -435,6 +440,9 @@ uint64_t ljt_rounds_turn(struct ljt_arena *a, uint64_t now)
         /* What is claimed goes back before a pause, which may be long: the VM would map more meanwhile. */
     } while (more && now < until && (ljt_spending_wait() == 0 || a->pace.stage == STAGE_HAND_BACK) &&
              ljt_arena_is(a, LJT_ARENA_ARMED));
+    /* Who comes to do what is posted rings: what is claimed then is not to stay out for as long as we sleep. */
+    if (a->pace.posted)
+        atomic_fetch_or_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_WAKE, memory_order_release);
     if (more) /* posted: nobody came to do it and a hold was not to be had; no hurry then */
         wish = a->pace.posted && !ljt_control_urgent() ? now + rest() : now;
     else if (ljt_control_paused())

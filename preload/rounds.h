@@ -15,6 +15,7 @@
 #ifndef LJT_ROUNDS_H
 #define LJT_ROUNDS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct ljt_arena;
@@ -24,5 +25,8 @@ struct ljt_arena;
  * has taken 50 ms. Returns when it next wants one: a time, now for at once, UINT64_MAX for never.
  */
 uint64_t ljt_rounds_turn(struct ljt_arena *a, uint64_t now);
+
+/* Does it have something that the VM is to have back, or may have by now? Then its turn does not wait for the budget. */
+bool ljt_rounds_owes(const struct ljt_arena *a);
 
 #endif

@@ -55,6 +55,26 @@ Test(rounds, what_is_mapped_after_the_list_is_listed_in_the_next_round)
     cr_expect(a->pace.map_events == events);
 }
 
+/* Claims that nobody asked for again would stay out for an interval: a second, or an hour. */
+Test(rounds, a_vm_that_comes_late_to_a_posted_unit_rings)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    a->pace.wrapped = true;
+    cr_expect(!ljt_rounds_owes(a));
+    ljt_rounds_turn(a, ljt_kernel.now());
+    cr_assert(a->pace.posted);
+    uint32_t rung = ljt_reclaim_rung();
+    lua_newuserdata(vm.L, 16);
+    cr_expect_neq(ljt_reclaim_rung(), rung);
+    cr_expect(ljt_rounds_owes(a), "until it has been looked at");
+    a->pace.posted = false;
+    a->work.claims = 1;
+    cr_expect(ljt_rounds_owes(a));
+    a->work.claims = 0;
+    cr_expect(!ljt_rounds_owes(a));
+}
+
 /* With an interval of an hour a unit that nobody came for waited as long, whatever became of memory. */
 Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
 {
