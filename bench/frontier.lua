@@ -26,6 +26,13 @@ end
 
 -- ---- Points ----
 
+-- The ratios of a variant's throughput to the plain process's, which was measured twice in each round.
+local function ratios_to_plain(w, variant)
+  local samples = w.rate.samples
+  return statistics.paired_ratios(samples[variant],
+    variant == "again" and samples.plain or statistics.pooled(samples.plain, samples.again))
+end
+
 -- The rows of a group are WORKLOAD.rate, WORKLOAD.rss and WORKLOAD.cpu. Returns workloads in order, each with its rows.
 local function workloads(group)
   local list = {}
@@ -94,7 +101,7 @@ function M.print(group, number, ratio_cell, print_table)
     for _, variant in ipairs(M.ORDER) do
       local rate = w.rate.of[variant]
       if rate and variant ~= "beside" then
-        local ratios = statistics.paired_ratios(w.rate.samples[variant], w.rate.samples.plain)
+        local ratios = ratios_to_plain(w, variant)
         local low, high = statistics.interval(ratios)
         rows[#rows + 1] = {
           title = variant == "again" and "plain once more (A/A)" or M.title(variant),
@@ -120,7 +127,7 @@ function M.write_points(group, dir)
     for _, variant in ipairs(M.ORDER) do
       local rss = w.rss.of[variant]
       if rss and titles[variant] then
-        local ratios = statistics.paired_ratios(w.rate.samples[variant], w.rate.samples.plain)
+        local ratios = ratios_to_plain(w, variant)
         local q = function(p) return statistics.quantile(ratios, p) end
         csv:write(("%s,%s,%d,%.4f,%.4f,%.4f,%.1f,%.1f,%.1f,%.3f,%s\n"):format(w.name, variant, rss.n, q(0.5), q(0.25), q(0.75),
           rss.median, rss.q1, rss.q3, w.cpu.of[variant].median,

@@ -17,7 +17,9 @@ local GROUPS = {
   { "throughput", "Programs that do little but allocate", nil },
   { "instructions", "Instructions", "Counted by callgrind, the VM's thread, interpreter only: `luajit -joff`; with the patched allocator a host that is linked to LuaJIT." },
   { "frontier", "Resident memory against throughput" },
-  { "nginx", "nginx under wrk", nil },
+  { "nginx", "nginx under wrk", "No difference: the ratio's interval contains 1, else it DIFFERS (by chance alone in "
+    .. "one row of twenty); and neither it nor A/A is wider than the row says, 10% for rates and medians, 25% for tails, else it "
+    .. "is unresolved." },
   { "startup", "A process without LuaJIT", nil },
   { "reclaimer", "The reclaimer's processor time", "Beside: a loop of madvise over the very same runs of pages, and "
     .. "nothing else." },
@@ -76,22 +78,31 @@ local function comparison(a, b)
   return { median = statistics.median(ratios), low = low, high = high }
 end
 
--- A bound on a ratio is claimed only where the plain process can be told from itself more sharply than that.
-local function ratio_verdict(r, bound)
-  local ratio, noise = r.ratio, r.noise
-  if not ratio or not ratio.low or not noise or not noise.low then return "unresolved (too few pairs)" end
-  if noise.high - noise.low >= math.abs(bound - 1) then return "unresolved (A/A is wider)" end
-  local low, high = ratio.low, ratio.high
-  if bound < 1 then low, high, bound = 1 / high, 1 / low, 1 / bound end
+-- A bound is claimed only where the plain process can be told from itself more sharply than `resolution`: why not here?
+local function unresolved(c, noise, resolution)
+  if not c or not c.low or not noise or not noise.low then return "unresolved (too few pairs)" end
+  if noise.high - noise.low >= resolution then return "unresolved (A/A is wider)" end
+end
+
+local function interval_verdict(low, high, bound)
   if high <= bound then return "holds" end
   if low > bound then return "FAILS" end
   return "unresolved"
 end
 
-local function noise_verdict(r)
-  local ratio, noise = r.ratio, r.noise
-  if not ratio or not ratio.low or not noise or not noise.low then return "unresolved (too few pairs)" end
-  return (ratio.low <= noise.high and noise.low <= ratio.high) and "within noise" or "DIFFERS"
+local function ratio_verdict(ratio, noise, bound)
+  local why = unresolved(ratio, noise, math.abs(bound - 1))
+  if why then return why end
+  if bound < 1 then return interval_verdict(1 / ratio.high, 1 / ratio.low, 1 / bound) end
+  return interval_verdict(ratio.low, ratio.high, bound)
+end
+
+-- Two intervals that overlap say nothing: the wider they are, the more is hidden in them.
+local function noise_verdict(ratio, noise, width)
+  if ratio and ratio.low and (ratio.low > 1 or ratio.high < 1) then return "DIFFERS" end
+  local why = unresolved(ratio, noise, width)
+  if why then return why end
+  return ratio.high - ratio.low < width and "within noise" or "unresolved (its interval is wider)"
 end
 
 -- A bound on a value, which is not held against the library where what is beside it exceeds it, too.
@@ -101,15 +112,23 @@ local function bound_verdict(value, beside, bound)
   return "FAILS"
 end
 
+-- What became of a row's pairs.
+local function compare(r)
+  local ours, plain, again = r.samples.preloaded, r.samples.plain, r.samples.again
+  local both = statistics.pooled(plain, again)
+  r.ratio = comparison(ours, both)
+  r.noise = comparison(again, plain)
+end
+
 -- claim -> what the table says about the bound, and the verdict
 local function verdict(r, by_id)
   local kind, argument = r.claim:match("^([^:]*):?(.*)$")
   local bound, p, b = tonumber(argument), r.of.preloaded, r.of.beside
   if not p then return "", "not measured" end
   if kind == "ratio" then
-    return (bound < 1 and ">= " or "<= ") .. argument, ratio_verdict(r, bound)
+    return (bound < 1 and ">= " or "<= ") .. argument, ratio_verdict(r.ratio, r.noise, bound)
   elseif kind == "noise" then
-    return "A/A", noise_verdict(r)
+    return ("no difference (A/A < %g%%)"):format(100 * bound), noise_verdict(r.ratio, r.noise, bound)
   elseif kind == "below" then
     return "<= " .. argument, bound_verdict(p.median, b and b.median, bound)
   elseif kind == "least" then
@@ -214,11 +233,11 @@ local function write_csv(file, r)
   for _, variant in ipairs(frontier.ORDER) do
     local s = r.of[variant]
     if s then
-      local c = variant == "preloaded" and r.ratio or variant == "again" and r.noise or {}
+      local ours = variant == "preloaded"
+      local c = ours and r.ratio or variant == "again" and r.noise or {}
       local function f(x) return x and ("%.6g"):format(x) or "" end
       file:write(table.concat({ r.id, r.unit, variant, s.n, f(s.median), f(s.q1), f(s.q3), f(s.min), f(s.max),
-        f(c.median), f(c.low), f(c.high), variant == "preloaded" and r.bound or "",
-        variant == "preloaded" and r.verdict or "" }, ","), "\n")
+        f(c.median), f(c.low), f(c.high), ours and r.bound or "", ours and r.verdict or "" }, ","), "\n")
     end
   end
 end
@@ -257,8 +276,9 @@ print [[
 
 Medians, with the least and the greatest value in parentheses. Plain and preloaded runs alternate, and in the same
 rounds the plain process is measured once more under another label: A/A, the noise of this machine. Ratios are medians
-of the pairs' ratios with their 95% interval (bootstrap). A bound on a ratio is claimed only where the A/A interval is
-narrower than the bound; otherwise the row says unresolved. All figures, with quartiles: benchmarks.csv.]]
+of the pairs' ratios with their 95% interval (bootstrap), to both plain measurements of a round (their geometric mean). A
+bound on a ratio is claimed only where the A/A interval is narrower than the bound; otherwise the row says unresolved. All
+figures, with quartiles: benchmarks.csv.]]
 
 -- What the last report says of a group: its section, and its lines of the CSV file.
 local last_report = docs and contents(docs .. "/BENCHMARKS.md") or ""
@@ -285,8 +305,7 @@ for _, g in ipairs(GROUPS) do
     for _, r in ipairs(group) do
       by_id[r.id], r.of = r, {}
       for variant, samples in pairs(r.samples) do r.of[variant] = summary(samples) end
-      r.ratio = comparison(r.samples.preloaded, r.samples.plain)
-      r.noise = comparison(r.samples.again, r.samples.plain)
+      compare(r)
       r.bound, r.verdict = verdict(r, by_id)
       write_csv(csv, r)
     end

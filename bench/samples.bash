@@ -37,7 +37,8 @@ wanted() {
 # row ID CLAIM UNIT NAME. CLAIM is one of
 #   figure       nothing is claimed
 #   ratio:R      preloaded / plain is at most R (for R below 1: at least R)
-#   noise        preloaded / plain can't be told from A/A
+#   noise:W      preloaded / plain is not to be told from 1, and its interval and that of A/A are narrower than W: 0.1 for
+#                rates and medians, 0.25 for tails, which scatter more
 #   below:V      the median is at most V
 #   least:V      the median is at least V
 #   tail:V       the same of a p99.9; of under 1000 entries (row .count) it would be their maximum: nothing is claimed

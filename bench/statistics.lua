@@ -39,6 +39,14 @@ function M.interval(values)
   return quantile_of(medians, 0.025), quantile_of(medians, 0.975)
 end
 
+-- The same thing measured twice in each round, as one value a round: the geometric mean, so that rounds stay independent.
+function M.pooled(a, b)
+  if not a or not b then return a end
+  local both = {}
+  for round, x in pairs(a) do both[round] = b[round] and math.sqrt(x * b[round]) or x end
+  return both
+end
+
 -- values of `a` over those of `b` of the same round
 function M.paired_ratios(a, b)
   local ratios = {}

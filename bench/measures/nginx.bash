@@ -6,10 +6,10 @@
 served() {
 	local name=$1 title=$2 how=$3 workers=$4 rounds=$5 variant round
 	shift 5
-	row "$name.rate" noise 1/s "$title: requests"
-	row "$name.p50" noise ms "$title: latency, median"
-	row "$name.p99" noise ms "$title: latency, p99"
-	row "$name.p99.9" noise ms "$title: latency, p99.9"
+	row "$name.rate" noise:0.1 1/s "$title: requests"
+	row "$name.p50" noise:0.1 ms "$title: latency, median"
+	row "$name.p99" noise:0.25 ms "$title: latency, p99"
+	row "$name.p99.9" noise:0.25 ms "$title: latency, p99.9"
 	row "$name.rss" figure MB "$title: RSS of the workers at the end"
 	row "$name.failed" never:0 "" "$title: failed requests and complaints in the log"
 	for variant in "${variants[@]}"; do

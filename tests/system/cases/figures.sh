@@ -20,8 +20,8 @@ point() {
 	done >>frontier.tsv
 }
 
-# verdict LIBRARY_POINT: the last cell of its line in the table
-verdict() { sed -n "s/^| $1 |.* | \(.*\) |\$/\1/p" report.md; }
+# verdict LIBRARY_POINT: the last cell of its line in the first table that has one
+verdict() { sed -n "/^| $1 |/{s/.* | \(.*\) |\$/\1/p;q}" report.md; }
 
 start_frontier() {
 	printf 'measured\tv1\tno\n' >frontier.tsv
@@ -87,6 +87,70 @@ test_bound_is_claimed_only_where_the_noise_is_narrower() {
 	expect_equal "$(verdict 'load, s')" FAILS "verdict above the bound"
 	ratios 0.02 1.01
 	expect_equal "$(verdict 'load, s')" "unresolved (A/A is wider)" "verdict with much noise"
+}
+
+# claim CLAIM: begins a report of one row, of which that is claimed
+claim() { printf 'measured\tv1\tno\nrow\tthroughput.load.wall\t%s\ts\tload\n' "$1" >throughput.tsv; }
+
+# measured VARIANT VALUE ...: a round each
+measured() {
+	local variant=$1 round=0 value
+	shift
+	for value in "$@"; do
+		round=$((round + 1))
+		printf 'sample\tthroughput.load.wall\t%s\t%d\t%s\n' "$variant" $round "$value"
+	done >>throughput.tsv
+}
+
+# expect_verdict VERDICT WHAT
+expect_verdict() {
+	report
+	expect_equal "$(verdict 'load, s')" "$1" "verdict of $2"
+	expect_equal "$(awk -F, 'NR == 1 { n = NF } NF != n' benchmarks.csv)" "" "a line of the CSV file with other columns"
+}
+
+test_no_difference_is_claimed_only_where_the_noise_is_narrow() {
+	claim noise:0.1
+	measured plain 1 1 1 1 1 1 1 1
+	measured again 1.01 0.99 1.01 0.99 1.01 0.99 1.01 0.99
+	measured preloaded 0.99 1.02 0.98 1.01 1.02 0.98 0.99 1.01
+	expect_verdict "within noise" "what scatters like the plain process"
+	grep -qF '| no difference (A/A < 10%) |' report.md || fail "the bound is not named: $(grep '^| load' report.md)"
+
+	claim noise:0.1
+	measured plain 1 1 1 1 1 1 1 1
+	measured again 0.7 1.5 0.7 1.5 0.7 1.5 0.7 1.5
+	measured preloaded 0.99 1.02 0.98 1.01 1.02 0.98 0.99 1.01
+	expect_verdict "unresolved (A/A is wider)" "a noisy plain process"
+
+	claim noise:0.1
+	measured plain 1 1 1 1 1 1 1 1
+	measured again 1.01 0.99 1.01 0.99 1.01 0.99 1.01 0.99
+	measured preloaded 0.7 1.5 0.7 1.5 0.7 1.5 0.7 1.5
+	expect_verdict "unresolved (its interval is wider)" "what scatters more than the plain process"
+
+	claim noise:0.1
+	measured plain 1 1 1
+	measured again 1 1 1
+	measured preloaded 1 1 1
+	expect_verdict "unresolved (too few pairs)" "three pairs"
+}
+
+test_a_difference_is_told_though_the_noise_overlaps_it() {
+	claim noise:0.1
+	measured plain 1 1 1 1 1 1 1 1
+	measured again 0.9 1.1 0.9 1.1 0.9 1.1 0.9 1.1
+	measured preloaded 0.8 0.95 0.8 0.95 0.8 0.95 0.8 0.95
+	expect_verdict DIFFERS "what is slower in every round"
+}
+
+# Were it held against one of the two alone, it would differ by 5%.
+test_both_plain_measurements_of_a_round_count() {
+	claim noise:0.1
+	measured plain 1.05 1.05 1.05 1.05 1.05 1.05 1.05 1.05
+	measured again 0.95 0.95 0.95 0.95 0.95 0.95 0.95 0.95
+	measured preloaded 0.99 1.01 0.99 1.01 0.99 1.01 0.99 1.01
+	expect_verdict "within noise" "what lies between the two"
 }
 
 test_duel_skips_with_a_reason_where_no_group_can_be_made() {
