@@ -17,9 +17,10 @@ local GROUPS = {
   { "throughput", "Programs that do little but allocate", nil },
   { "instructions", "Instructions", "Counted by callgrind, the VM's thread, interpreter only: `luajit -joff`; with the patched allocator a host that is linked to LuaJIT." },
   { "frontier", "Resident memory against throughput" },
-  { "nginx", "nginx under wrk", "No difference: the ratio's interval contains 1, else it DIFFERS (by chance alone in "
-    .. "one row of twenty); and neither it nor A/A is wider than the row says, 10% for rates and medians, 25% for tails, else it "
-    .. "is unresolved." },
+  { "nginx", "nginx under wrk", "Processor time per request is that of all threads of the workers, the reclaimer's among them, "
+    .. "during a burst: what wrk and other programs take does not count. No difference: the ratio's interval contains 1, else "
+    .. "it DIFFERS (by chance alone in one row of twenty); and neither it nor A/A is wider than the row says, 10% for rates and "
+    .. "medians, 25% for tails, else it is unresolved." },
   { "startup", "A process without LuaJIT", nil },
   { "reclaimer", "The reclaimer's processor time", "Beside: a loop of madvise over the very same runs of pages, and "
     .. "nothing else." },

@@ -101,3 +101,16 @@ thread_of() { grep -lx ljtrim "/proc/$1/task/"*/comm 2>/dev/null | cut -d/ -f5; 
 
 # thread_ns PID TID: the processor time of a thread, from the scheduler.
 thread_ns() { cut -d' ' -f1 "/proc/$1/task/$2/schedstat"; }
+
+# threads_ns [-r] PID...: that of all threads of these processes, or of their reclaimers alone.
+threads_ns() {
+	local which=tasks_of pid tid
+	if [ "$1" = -r ]; then
+		which=thread_of
+		shift
+	fi
+	for pid in "$@"; do
+		for tid in $($which "$pid"); do thread_ns "$pid" "$tid"; done
+	done | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
+}
+tasks_of() { ls "/proc/$1/task"; }

@@ -10,6 +10,8 @@ served() {
 	row "$name.p50" noise:0.1 ms "$title: latency, median"
 	row "$name.p99" noise:0.25 ms "$title: latency, p99"
 	row "$name.p99.9" noise:0.25 ms "$title: latency, p99.9"
+	row "$name.cost" ratio:1.03 us "$title: processor time per request"
+	row "$name.reclaimer" figure % "$title: the reclaimer's share of it"
 	row "$name.rss" figure MB "$title: RSS of the workers at the end"
 	row "$name.failed" never:0 "" "$title: failed requests and complaints in the log"
 	for variant in "${variants[@]}"; do
@@ -20,7 +22,7 @@ served() {
 	for round in $(rounds "$rounds" 1); do
 		for variant in $(order "$round"); do
 			[ "$how" = steady ] || crowd "$variant" "$(size 50000 10000)"
-			burst "$variant" "$(size 2 1)" 16
+			costed_burst "$name" "$variant" "$round"
 			sample "$name.rate" "$variant" "$round" "$(awk "BEGIN { print $requests / $seconds }")"
 			sample "$name.p50" "$variant" "$round" "$(awk "BEGIN { print $p50 / 1000 }")"
 			sample "$name.p99" "$variant" "$round" "$(awk "BEGIN { print $p99 / 1000 }")"
@@ -35,6 +37,18 @@ served() {
 			awk '{ sum += $1 } END { print sum }')"
 	done
 	stop_nginx "${variants[@]}"
+}
+
+# costed_burst NAME VARIANT ROUND: a burst, and the workers' own processor time during it, which neighbours and wrk disturb
+# much less than the rate.
+costed_burst() {
+	local pids began reclaimed spent
+	pids=$(workers_of "${master[$2]}")
+	began=$(threads_ns $pids) reclaimed=$(threads_ns -r $pids)
+	burst "$2" "$(size 2 1)" 16
+	spent=$(($(threads_ns $pids) - began)) reclaimed=$(($(threads_ns -r $pids) - reclaimed))
+	sample "$1.cost" "$2" "$3" "$(awk "BEGIN { print $spent / $requests / 1000 }")"
+	[ "$2" != preloaded ] || sample "$1.reclaimer" "$2" "$3" "$(awk "BEGIN { print 100 * $reclaimed / $spent }")"
 }
 
 declare -A group_of=()
