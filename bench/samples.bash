@@ -37,8 +37,11 @@ wanted() {
 # row ID CLAIM UNIT NAME. CLAIM is one of
 #   figure       nothing is claimed
 #   ratio:R      preloaded / plain is at most R (for R below 1: at least R)
+#   counted:R    the same of what is counted, not timed: no interval, the greatest ratio is held against R, where no two plain
+#                values are more than 0.5% apart
 #   noise:W      preloaded / plain is not to be told from 1, and its interval and that of A/A are narrower than W: 0.1 for
 #                rates and medians, 0.25 for tails, which scatter more
+#   lower:VARIANT  VARIANT is below preloaded in every round, of three at least
 #   below:V      the median is at most V
 #   least:V      the median is at least V
 #   tail:V       the same of a p99.9; of under 1000 entries (row .count) it would be their maximum: nothing is claimed
@@ -46,6 +49,7 @@ wanted() {
 #   floor        at most 2% or 1 MiB above what is beside it, whichever is more
 #   beside:+V    no value is above the median of what is beside it, and V
 #   beside:R     the median is at most R times the median of what is beside it
+# With ` of VARIANT` behind it, it is claimed of that variant in place of preloaded.
 row() { printf '%s\t%s\t%s\t%s\n' "$group.$1" "$2" "$3" "$4" >>"$work/rows"; }
 
 # sample ID VARIANT ROUND VALUE
@@ -76,12 +80,15 @@ order() {
 	fi
 }
 
-# timed_round ROUND WALL_ID CPU_ID COMMAND...: one run of a command for each variant; an empty id is not noted.
+# timed_round ROUND WALL_ID CPU_ID COMMAND...: one run of a command for each variant; an empty id is not noted. The
+# environment may come before the command, and `host` is the variant's own (host_of).
 timed_round() {
-	local round=$1 wall_id=$2 cpu_id=$3 variant wall cpu rss
+	local round=$1 wall_id=$2 cpu_id=$3 variant command wall cpu rss
 	shift 3
 	for variant in $(order "$round"); do
-		read -r wall cpu rss < <("$out/timed" $(environment_of "$variant") "$@") || die "$* failed"
+		command=("$@")
+		[ "$1" != host ] || command=($(host_of "$variant") "${@:2}")
+		read -r wall cpu rss < <("$out/timed" $(environment_of "$variant") "${command[@]}") || die "$* failed"
 		[ -z "$wall_id" ] || sample "$wall_id" "$variant" "$round" "$wall"
 		[ -z "$cpu_id" ] || sample "$cpu_id" "$variant" "$round" "$cpu"
 	done

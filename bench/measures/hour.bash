@@ -60,7 +60,7 @@ hour() {
 }
 
 if wanted cache; then
-	row cache.rss figure MB "mean RSS of the last third"
+	row cache.rss lower:preloaded-patched MB "mean RSS of the last third"
 	row cache.end figure MB "RSS at the end"
 	row cache.floor figure MB "page floor at the end"
 	row cache.turnovers figure "" "turnovers of the cache"

@@ -153,6 +153,43 @@ test_both_plain_measurements_of_a_round_count() {
 	expect_verdict "within noise" "what lies between the two"
 }
 
+test_what_is_counted_is_bounded_by_its_worst_pair() {
+	claim counted:1.03
+	measured plain 1000 1000
+	measured again 1001 1000
+	measured preloaded 1020 1029
+	expect_verdict holds "counts below the bound"
+	measured preloaded 1020 1040
+	expect_verdict FAILS "one count above it"
+	measured again 1006 1000
+	expect_verdict "unresolved (A/A is wider)" "plain counts that are not alike"
+}
+
+test_patched_is_below_native_in_every_round_or_fails() {
+	claim lower:preloaded-patched
+	measured preloaded 30 20 30
+	measured preloaded-patched 29 19 28
+	expect_verdict holds "what is lower in every round"
+	measured preloaded-patched 29 21 28
+	expect_verdict FAILS "what is lower in most"
+
+	claim lower:preloaded-patched
+	measured preloaded 30 20
+	measured preloaded-patched 29 19
+	expect_verdict "unresolved (too few rounds)" "two rounds"
+}
+
+test_another_variant_than_the_default_can_be_claimed_of() {
+	claim 'ratio:1.03 of preloaded-patched'
+	measured plain 1 1 1 1 1 1 1 1
+	measured again 1.001 0.999 1.001 0.999 1.001 0.999 1.001 0.999
+	measured preloaded 1 1
+	measured preloaded-patched 1.1 1.1 1.1 1.1 1.1 1.1 1.1 1.1
+	expect_verdict FAILS "the variant that is named"
+	expect_equal "$(awk -F, '$NF != "" { print $3 }' benchmarks.csv)" "variant
+preloaded-patched" "whom the verdict is of"
+}
+
 test_duel_skips_with_a_reason_where_no_group_can_be_made() {
 	need_library
 	need_command nginx
