@@ -344,8 +344,10 @@ for _, g in ipairs(GROUPS) do
     end
     if g[1] == "frontier" then
       frontier.print(group, number, ratio_cell, print_table)
-      print("\nOurs at default settings. Three figures that must be read together: throughput, how much of what was "
-        .. "given back was not wanted again soon, and what the arena keeps above its floor while it works.\n")
+      print("\nOurs at default settings, in longer runs of the same loads. Three figures that must be read together, and are of "
+        .. "one load: throughput, how much of what was given back was not wanted again soon, and what the arena keeps above its "
+        .. "floor while it works. In a run as short as those above one or two windows would be judged: of these there is only "
+        .. "the throughput.\n")
       local together = {}
       for _, r in ipairs(group) do
         if not r.id:match("%.rss$") and not r.id:match("%.cpu$") then together[#together + 1] = r end

@@ -2,9 +2,9 @@
 # peak now and then with work in between (sawtooth); a cache that was large once and works on (churn), for several times
 # as long as it took to grow and to be cut down: that is the load, not its beginning. Of ours at default settings, two
 # more figures that must be read together with throughput: how much of what was given back was not soon wanted again,
-# and how much more than its floor the arena keeps while it works. The former is of longer runs: a short one has one or
-# two windows that are judged. Peaks that follow each other as fast as pages grow old have no right moment for a purge: of
-# them, how much was given back in vain until that was learned.
+# and how much more than its floor the arena keeps while it works. All three are of longer runs of such a load, since a
+# short one has one or two windows that are judged. Peaks that follow each other as fast as pages grow old have no right
+# moment for a purge: of them, how much was given back in vain until that was learned.
 
 points=(plain again preloaded preloaded-slow preloaded-quick preloaded-eager preloaded-patched)
 for peer in "${peers[@]}"; do
@@ -24,7 +24,8 @@ in_mb() {
 	} }' "$2"
 }
 
-# excess VARIANT COMMAND...: over one run, looked at four times a second: mean of what is resident above the floor, in MB
+# excess VARIANT COMMAND...: over one run, looked at four times a second: mean of what is resident above the floor, in MB.
+# The looks stop the VM: a run of its own, whose throughput says nothing.
 excess() {
 	local pid sum=0 n=0 figures variant=$1
 	shift
@@ -49,21 +50,29 @@ point() {
 	sample "$name.cpu" "$variant" "$round" "$cpu"
 }
 
-# longer NAME TITLE SCRIPT [ARGUMENT ...]: the score of longer runs, and what it is a share of
+# longer NAME TITLE SCRIPT [ARGUMENT ...]: the three figures of longer runs, and what the score is a share of
 longer() {
-	local name=$1 title=$2 round value dump=$work/dump
+	local name=$1 title=$2 round variant wall rest value dump=$work/dump
 	shift 2
 	wanted "$name" || return 0
+	row "$name.runs" ratio:0.995 1/s "$title: runs"
 	row "$name.score" least:95 % "$title: purged and not soon wanted again"
+	row "$name.excess" figure MB "$title: resident above the floor, mean"
 	row "$name.purged" figure MB "$title: purged"
 	for round in $(rounds 3 1); do
-		rm -f "$dump"
-		"$out/timed" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" $(environment_of preloaded) $(host_of preloaded) "$@" \
-			>/dev/null || die "$* failed"
+		rm -f "$dump" # only what is preloaded writes one
+		for variant in $(order "$round"); do
+			read -r wall rest < <("$out/timed" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" \
+				$(environment_of "$variant") $(host_of "$variant") "$@") || die "$variant: $* failed"
+			sample "$name.runs" "$variant" "$round" "$(awk "BEGIN { print 1 / $wall }")"
+		done
 		[ -s "$dump" ] || die "no statistics at the end of: $*"
 		value=$(score "$dump")
 		[ -z "$value" ] || sample "$name.score" preloaded "$round" "$value"
 		sample "$name.purged" preloaded "$round" "$(in_mb purged "$dump")"
+	done
+	for variant in plain preloaded; do
+		sample "$name.excess" "$variant" 1 "$(excess "$variant" $(host_of "$variant") "$@")"
 	done
 }
 
@@ -90,15 +99,9 @@ frontier() {
 	row "$name.rate" ratio:0.995 1/s "$title: runs"
 	row "$name.rss" figure MB "$title: mean RSS"
 	row "$name.cpu" figure s "$title: user + system time"
-	row "$name.excess" figure MB "$title: resident above the floor, mean"
 	for round in $(rounds 4 1); do
 		for variant in $(order "$round" "${points[@]}"); do point "$variant" "$name" "$round" "$@"; done
 		for variant in $(order "$round"); do point "$variant" "$name" "more-$round" "$@"; done
-	done
-	for round in $(rounds 2 1); do
-		for variant in plain preloaded; do
-			sample "$name.excess" "$variant" "$round" "$(excess "$variant" $(host_of "$variant") "$@")"
-		done
 	done
 }
 
