@@ -14,7 +14,8 @@ local GROUPS = {
   { "waits", "Waits", "Over entries into the gate's slow path, from the library's own histogram. Beside: a thread "
     .. "that only looks at the clock, for the same time, in windows as long as the median wait: what of the tail is "
     .. "the machine's." },
-  { "throughput", "Programs that do little but allocate", "With the patched allocator a host that is linked to LuaJIT.",
+  { "throughput", "Programs that do little but allocate", "With the patched allocator a host that is linked to LuaJIT. Of "
+    .. "LJTRIM_GC_NUDGE both sides are preloaded: plain stands for `off`, preloaded for `auto`, the default.",
     "The same host with native mode, and with other allocators behind lua_newstate, in two of the rounds:" },
   { "instructions", "Instructions", "Counted by callgrind, the VM's thread, interpreter only: `luajit -joff`; with the patched "
     .. "allocator a host that is linked to LuaJIT. Noise can't hide these: a bound is held against the greatest ratio, where no "

@@ -121,3 +121,6 @@ threads_ns() {
 	done | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
 }
 tasks_of() { ls "/proc/$1/task"; }
+
+# nudges_in FILE: the collections that the library has begun, from the dump
+nudges_in() { awk '/ nudges/ { print $2; exit }' "$1"; }
