@@ -8,7 +8,8 @@ local dir, docs = arg[1], arg[2]
 local GROUPS = {
   { "memory", "Memory after a peak", "Five seconds after the collector has run, at default settings, measured from "
     .. "outside by `ljtrim inspect`. Beside: the page floor. All survivors were checked afterwards. The bound is 2% or "
-    .. "1 MiB above the floor, whichever is more; the cache is at work while it is measured, and none is claimed of it." },
+    .. "1 MiB above the floor, whichever is more. The cache is at work while it is measured: above its floor it may hold "
+    .. "what it allocates in a decay (1 s), and 5% of what it keeps (`LJTRIM_RETAIN_PCT`)." },
   { "pressure", "Memory under pressure", nil },
   { "idle", "Idle after a peak that nobody collects", "Beside: the same program, preloaded, that collects by itself." },
   { "waits", "Waits", "Over entries into the gate's slow path, from the library's own histogram. Beside: a thread "

@@ -44,7 +44,7 @@ look() {
 look_at() {
 	local name=$1 runner=$2 shape=$3 round=$4 variant looks=() trough=()
 	shift 4
-	[[ $shape != lru:* ]] || trough=(collect 2000)
+	[[ $shape != lru:* ]] || trough=(collect $traffic_kb)
 	for variant in "$@"; do
 		start_peak "$variant" "${runner:-$(host_of "$variant")}" "$shape" "${trough[@]}"
 		look "$variant" "$pid" "$name" "$round" &
@@ -54,11 +54,16 @@ look_at() {
 	end_peaks "$@"
 }
 
+# A busy VM keeps what it freed within the last decay, which is what it allocates meanwhile, and LJTRIM_RETAIN_PCT of what it
+# uses: of a cache that was cut down to a tenth, sessions of 650 bytes (workload.lua).
+traffic_kb=2000 decay_s=1 retain_pct=5
+busy_mb() { awk "BEGIN { print $traffic_kb / 1000 * $decay_s + $1 / 10 * 650 / 1e6 * $retain_pct / 100 }"; }
+
 # memory NAME RUNNER SHAPE CLAIM TITLE. With no runner all of them have the same host, and peers are measured, too.
 memory() {
 	local name=$1 runner=$2 shape=$3 claim=$4 title=$5 round floor=floor
 	wanted "$name" || return 0
-	[[ $shape != lru:* ]] || floor=figure # a busy VM keeps what it freed last
+	[[ $shape != lru:* ]] || floor=beside:+$(busy_mb "${shape#lru:}")
 	row "$name.rss" "$claim" MB "$title: RSS"
 	row "$name.arena" "$floor" MB "$title: resident in the arena, and page floor"
 	for round in $(rounds 2 1); do
