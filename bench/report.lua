@@ -26,7 +26,7 @@ local GROUPS = {
     .. "during a burst: what wrk and other programs take does not count. No difference: the ratio's interval contains 1, else "
     .. "it DIFFERS (by chance alone in one row of twenty); and neither it nor A/A is wider than the row says, 10% for rates and "
     .. "medians, 25% for tails, else it is unresolved." },
-  { "startup", "A process without LuaJIT", nil },
+  { "startup", "A process without LuaJIT", "Of the wall time the difference of the pairs, in ms, in place of their ratio." },
   { "reclaimer", "The reclaimer's processor time", "Beside: a loop of madvise over the very same runs of pages, and "
     .. "nothing else." },
   { "hour", "A cache's traffic, an hour's worth, after its peak", "A cache grows to 250,000 sessions and is cut down to "
@@ -76,12 +76,13 @@ local function summary(samples)
   return { n = #values, median = q(0.5), q1 = q(0.25), q3 = q(0.75), min = q(0), max = q(1) }
 end
 
-local function comparison(a, b)
+-- pairs_of: statistics.paired_ratios or paired_differences
+local function comparison(a, b, pairs_of)
   if not a or not b then return nil end
-  local ratios = statistics.paired_ratios(a, b)
-  if #ratios == 0 then return nil end
-  local low, high = statistics.interval(ratios)
-  return { median = statistics.median(ratios), low = low, high = high, least = ratios[1], greatest = ratios[#ratios] }
+  local values = pairs_of(a, b)
+  if #values == 0 then return nil end
+  local low, high = statistics.interval(values)
+  return { median = statistics.median(values), low = low, high = high, least = values[1], greatest = values[#values] }
 end
 
 -- A bound is claimed only where the plain process can be told from itself more sharply than `resolution`: why not here?
@@ -101,6 +102,10 @@ local function ratio_verdict(ratio, noise, bound)
   if why then return why end
   if bound < 1 then return interval_verdict(1 / ratio.high, 1 / ratio.low, 1 / bound) end
   return interval_verdict(ratio.low, ratio.high, bound)
+end
+
+local function difference_verdict(difference, noise, bound)
+  return unresolved(difference, noise, bound) or interval_verdict(difference.low, difference.high, bound)
 end
 
 -- Two intervals that overlap say nothing: the wider they are, the more is hidden in them.
@@ -147,8 +152,12 @@ local function compare(r)
   r.claim, r.variant = claim or r.claim, variant or "preloaded"
   local ours, plain, again = r.samples[r.variant], r.samples.plain, r.samples.again
   local both = statistics.pooled(plain, again)
-  r.ratio = comparison(ours, both)
-  r.noise = comparison(again, plain)
+  r.ratio = comparison(ours, both, statistics.paired_ratios)
+  r.noise = comparison(again, plain, statistics.paired_ratios)
+  if r.claim:match("^more:") then
+    r.difference = comparison(ours, both, statistics.paired_differences)
+    r.difference_noise = comparison(again, plain, statistics.paired_differences)
+  end
 end
 
 -- claim -> what the table says about the bound, and the verdict
@@ -160,6 +169,8 @@ local function verdict(r, by_id)
     return (bound < 1 and ">= " or "<= ") .. argument, ratio_verdict(r.ratio, r.noise, bound)
   elseif kind == "counted" then
     return "<= " .. argument, counted_verdict(r.ratio, r.noise, bound)
+  elseif kind == "more" then
+    return "<= plain + " .. argument, difference_verdict(r.difference, r.difference_noise, bound)
   elseif kind == "noise" then
     return ("no difference (A/A < %g%%)"):format(100 * bound), noise_verdict(r.ratio, r.noise, bound)
   elseif kind == "lower" then
@@ -200,10 +211,16 @@ local function cell(s)
   return ("%s (%s-%s)"):format(number(s.median), number(s.min), number(s.max))
 end
 
-local function ratio_cell(c)
+local function ratio_cell(c, format)
   if not c then return "" end
-  if not c.low then return ("%.3f"):format(c.median) end
-  return ("%.3f [%.3f, %.3f]"):format(c.median, c.low, c.high)
+  format = format or "%.3f"
+  if not c.low then return format:format(c.median) end
+  return (format .. " [" .. format .. ", " .. format .. "]"):format(c.median, c.low, c.high)
+end
+
+local function comparison_cell(difference, ratio)
+  if difference then return ratio_cell(difference, "%+.3f") end
+  return ratio_cell(ratio)
 end
 
 -- Columns that no row of a group fills are left out.
@@ -212,8 +229,8 @@ local COLUMNS = {
   { "plain", function(r) return cell(r.of.plain) end },
   { "preloaded", function(r) return cell(r.of[r.variant]) end },
   { "beside", function(r) return cell(r.of.beside) end },
-  { "preloaded / plain", function(r) return ratio_cell(r.ratio) end },
-  { "A/A", function(r) return ratio_cell(r.noise) end },
+  { "preloaded / plain", function(r) return comparison_cell(r.difference, r.ratio) end },
+  { "A/A", function(r) return comparison_cell(r.difference_noise, r.noise) end },
   { "bound", function(r) return r.bound end },
   { "verdict", function(r) return r.verdict end },
 }

@@ -39,6 +39,7 @@ wanted() {
 #   ratio:R      preloaded / plain is at most R (for R below 1: at least R)
 #   counted:R    the same of what is counted, not timed: no interval, the greatest ratio is held against R, where no two plain
 #                values are more than 0.5% apart
+#   more:V       preloaded is at most V more than plain: of the differences, as ratio:R of the ratios
 #   noise:W      preloaded / plain is not to be told from 1, and its interval and that of A/A are narrower than W: 0.1 for
 #                rates and medians, 0.25 for tails, which scatter more
 #   lower:VARIANT  VARIANT is below preloaded in every round, of three at least

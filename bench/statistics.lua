@@ -47,15 +47,27 @@ function M.pooled(a, b)
   return both
 end
 
--- values of `a` over those of `b` of the same round
-function M.paired_ratios(a, b)
-  local ratios = {}
+-- f(x, y) of all values of the same round, in order: pairs() has none, and the bootstrap is to be repeatable.
+local function paired(a, b, f)
+  local values = {}
   for round, x in pairs(a) do
     local y = b[round]
-    if y and y ~= 0 then ratios[#ratios + 1] = x / y end
+    if y then values[#values + 1] = f(x, y) end
   end
-  table.sort(ratios) -- pairs() has no order, and the bootstrap is to be repeatable
-  return ratios
+  table.sort(values)
+  return values
+end
+
+-- values of `a` over those of `b` of the same round
+function M.paired_ratios(a, b)
+  return paired(a, b, function(x, y)
+    if y ~= 0 then return x / y end
+  end)
+end
+
+-- values of `a` less those of `b` of the same round
+function M.paired_differences(a, b)
+  return paired(a, b, function(x, y) return x - y end)
 end
 
 return M

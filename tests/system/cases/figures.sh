@@ -165,6 +165,18 @@ test_what_is_counted_is_bounded_by_its_worst_pair() {
 	expect_verdict "unresolved (A/A is wider)" "plain counts that are not alike"
 }
 
+test_a_difference_is_bounded_where_the_noise_is_narrower() {
+	claim more:0.2
+	measured plain 1 2 1 2 1 2 1 2
+	measured again 1.02 1.98 1.02 1.98 1.02 1.98 1.02 1.98
+	measured preloaded 1.1 2.1 1.1 2.1 1.1 2.1 1.1 2.1
+	expect_verdict holds "0.1 more"
+	measured preloaded 1.3 2.3 1.3 2.3 1.3 2.3 1.3 2.3
+	expect_verdict FAILS "0.3 more"
+	measured again 1.2 1.8 1.2 1.8 1.2 1.8 1.2 1.8
+	expect_verdict "unresolved (A/A is wider)" "a noisy plain process"
+}
+
 test_patched_is_below_native_in_every_round_or_fails() {
 	claim lower:preloaded-patched
 	measured preloaded 30 20 30
