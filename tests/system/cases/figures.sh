@@ -1,4 +1,5 @@
-# What the report of `make bench` claims, and when the OOM duel gives up: from made-up samples, nothing is measured.
+# What the report of `make bench` claims, when the demo fails and when the OOM duel gives up: from made-up samples, nothing is
+# measured.
 
 unpoisoned "nothing is preloaded"
 
@@ -200,6 +201,24 @@ test_another_variant_than_the_default_can_be_claimed_of() {
 	expect_verdict FAILS "the variant that is named"
 	expect_equal "$(awk -F, '$NF != "" { print $3 }' benchmarks.csv)" "variant
 preloaded-patched" "whom the verdict is of"
+}
+
+# trough FLOOR_MIB RESIDENT_MIB: what the demo says of it, and its status
+trough() {
+	{
+		echo "12.3,plain,1,1,0,0,0,0,$(($1 << 20)),$((900 << 20)),0,0,0,0,0,0"
+		echo "12.4,preloaded,2,1,0,0,0,0,$(($1 << 20)),$(($2 << 20)),0,0,0,0,0,0"
+	} >after5
+	awk -f "$ROOT/scripts/breathing/trough.awk" after5
+}
+
+test_demo_tells_whether_the_trough_holds() {
+	expect_like "$(trough 100 105 || echo status $?)" 'the trough holds: *' "5% above the floor"
+	expect_like "$(trough 100 106 || echo status $?)" 'the trough does not hold: *status 1' "6% above the floor"
+	expect_like "$(trough 4 5 || echo status $?)" 'the trough holds: *' "1 MiB above a low floor"
+	expect_like "$(trough 4 6 || echo status $?)" 'the trough does not hold: *status 1' "2 MiB above a low floor"
+	: >after5
+	expect_like "$(awk -f "$ROOT/scripts/breathing/trough.awk" after5 || echo status $?)" '*status 1' "no look at all"
 }
 
 test_duel_skips_with_a_reason_where_no_group_can_be_made() {
