@@ -1,6 +1,6 @@
 -- report.lua DIR [DOCS]: reads the samples of all groups in DIR (*.tsv, written by bench/run), writes DIR/benchmarks.csv,
 -- and prints the report in Markdown. What a row claims is decided here, and only here: see verdict(). A group without
--- samples in DIR keeps what the report in DOCS says of it, if that is of the same machine.
+-- samples in DIR keeps what the report in DOCS says of it: each section names the machine that it was measured on.
 
 local statistics, frontier = require "statistics", require "frontier"
 local dir, docs = arg[1], arg[2]
@@ -322,22 +322,19 @@ print [[
 # Benchmarks
 
 <!-- Written by `make bench ARGS=--update-docs`. -->
-]]
-print(machine())
-print [[
 
 Medians, with the least and the greatest value in parentheses. Plain and preloaded runs alternate, and in the same
 rounds the plain process is measured once more under another label: A/A, the noise of this machine. Ratios are medians
 of the pairs' ratios with their 95% interval (bootstrap), to both plain measurements of a round (their geometric mean). A
 bound on a ratio is claimed only where the A/A interval is narrower than the bound; otherwise the row says unresolved. All
-figures, with quartiles: benchmarks.csv.]]
+figures, with quartiles: benchmarks.csv. Below each section: the version of the library, and the machine.]]
 
--- What the last report says of a group: its section, and its lines of the CSV file.
+-- What the last report says of a group: its section, which names its machine, and its lines of the CSV file.
 local last_report = docs and contents(docs .. "/BENCHMARKS.md") or ""
 local last_csv = docs and contents(docs .. "/benchmarks.csv") or ""
 
 local function kept(name, title)
-  local from = last_report:find(machine(), 1, true) and last_report:find("\n## " .. title .. "\n", 1, true)
+  local from = last_report:find("\n## " .. title .. "\n", 1, true)
   if not from then return nil end
   local lines = {}
   for line in last_csv:gmatch("[^\n]+\n") do
@@ -377,7 +374,7 @@ for _, g in ipairs(GROUPS) do
       print_table(group)
       print_peers(group, g[4] or "The same with other allocators behind lua_newstate, once each:")
     end
-    print(("\nLibrary at %s.%s"):format(group.version,
+    print(("\nLibrary at %s; %s%s"):format(group.version, machine(),
       group.quick and " **Quick run, with small sizes: these are no results.**" or ""))
   else
     local section, lines = kept(g[1], g[2])
