@@ -22,8 +22,8 @@ struct ljt_elf {
 };
 
 /*
- * Opens a path as a process sees whose root directory is `root` ("" is our own): symbolic links stay inside.
- * A file descriptor or -errno.
+ * Opens a path as a process sees it whose root directory is `root` ("" is our own): symbolic links stay inside, and
+ * what is neither a regular file nor a directory is not opened (-EINVAL). A file descriptor or -errno.
  */
 int ljt_open_in(const char *root, const char *path);
 

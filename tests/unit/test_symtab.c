@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
 #include "elf_image.h"
 #include "fuzz.h"
+#include "root.h"
 #include "symtab.h"
 
 TestSuite(elf, .init = lab_init, .timeout = LAB_TIMEOUT);
@@ -175,43 +175,12 @@ Test(elf, unpacks_gnu_debugdata)
 
 /* ---- Debug files: a root directory of our own, as another process's is read ---- */
 
-static char root[64], path[256];
-
-static const char *in_root(const char *name)
-{
-    snprintf(path, sizeof(path), "%s%s", root, name);
-    return path;
-}
-
-static void make_root(void)
-{
-    snprintf(root, sizeof(root), "/tmp/ljtrim-symtab.XXXXXX");
-    cr_assert(mkdtemp(root) != NULL);
-    static const char *const directories[] = {"/opt",
-                                              "/opt/.debug",
-                                              "/usr",
-                                              "/usr/lib",
-                                              "/usr/lib/debug",
-                                              "/usr/lib/debug/opt",
-                                              "/usr/lib/debug/.build-id",
-                                              "/usr/lib/debug/.build-id/30"};
-    for (size_t i = 0; i < sizeof(directories) / sizeof(directories[0]); i++)
-        cr_assert(mkdir(in_root(directories[i]), 0755) == 0);
-}
-
-static void drop_root(void)
-{
-    char command[128];
-    snprintf(command, sizeof(command), "rm -rf '%s'", root);
-    cr_expect(system(command) == 0);
-}
-
 static enum ljt_symtab_source read_in_root(const struct elf_image_parts *parts)
 {
     struct elf_image e = elf_image(parts);
-    elf_image_write(&e, in_root("/opt/object.so"));
+    elf_image_write(&e, root_path("/opt/object.so"));
     free(e.bytes);
-    int fd = open(in_root("/opt/object.so"), O_RDONLY | O_CLOEXEC);
+    int fd = open(root_path("/opt/object.so"), O_RDONLY | O_CLOEXEC);
     cr_expect_eq(ljt_symtab_read(&s, root, fd, "/opt/object.so"), 0, "%s", s.why);
     close(fd);
     return s.source;
@@ -221,7 +190,7 @@ static enum ljt_symtab_source read_in_root(const struct elf_image_parts *parts)
 static uint32_t write_debug(const struct elf_image_parts *parts, const char *name)
 {
     struct elf_image e = elf_image(parts);
-    elf_image_write(&e, in_root(name));
+    elf_image_write(&e, root_path(name));
     uint32_t sum = (uint32_t)crc32(0, e.bytes, (uInt)e.size);
     free(e.bytes);
     return sum;
@@ -229,7 +198,7 @@ static uint32_t write_debug(const struct elf_image_parts *parts, const char *nam
 
 Test(elf, finds_a_debug_file_by_build_id)
 {
-    make_root();
+    root_make();
     struct elf_image_parts debug = {.symtab = lj_alloc, .build_id = "012"}, object = {.build_id = "012"};
     write_debug(&debug, "/usr/lib/debug/.build-id/30/3132.debug");
     cr_expect_eq(read_in_root(&object), LJT_SYMTAB_DEBUG_FILE);
@@ -242,14 +211,14 @@ Test(elf, finds_a_debug_file_by_build_id)
     debug.build_id = NULL;
     write_debug(&debug, "/usr/lib/debug/.build-id/30/3132.debug");
     cr_expect_eq(read_in_root(&object), LJT_SYMTAB_NONE);
-    drop_root();
+    root_drop();
 }
 
 Test(elf, finds_a_debug_file_by_link_and_checks_its_sum)
 {
     static const char *const places[] = {"/opt/object.debug", "/opt/.debug/object.debug",
                                          "/usr/lib/debug/opt/object.debug"};
-    make_root();
+    root_make();
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         struct elf_image_parts debug = {.symtab = lj_alloc}, object = {.debuglink = "object.debug"};
         object.debuglink_sum = write_debug(&debug, places[i]);
@@ -257,14 +226,14 @@ Test(elf, finds_a_debug_file_by_link_and_checks_its_sum)
         cr_expect_str_eq(s.source_path, places[i]);
         object.debuglink_sum ^= 1;
         cr_expect_eq(read_in_root(&object), LJT_SYMTAB_NONE, "the sum is wrong");
-        cr_expect(unlink(in_root(places[i])) == 0);
+        cr_expect(unlink(root_path(places[i])) == 0);
     }
-    drop_root();
+    root_drop();
 }
 
 Test(elf, believes_no_debug_file_of_another_build)
 {
-    make_root();
+    root_make();
     struct elf_image_parts debug = {.symtab = lj_alloc, .build_id = "aaaa"};
     struct elf_image_parts object = {.debuglink = "object.debug", .build_id = "bbbb"};
     object.debuglink_sum = write_debug(&debug, "/opt/object.debug");
@@ -274,7 +243,7 @@ Test(elf, believes_no_debug_file_of_another_build)
     cr_expect_eq(read_in_root(&object), LJT_SYMTAB_NONE, "a link is a name, not a path");
     object.debuglink = "object.debug";
     cr_expect_eq(read_in_root(&object), LJT_SYMTAB_DEBUG_FILE);
-    drop_root();
+    root_drop();
 }
 
 /* ---- Broken files ---- */
