@@ -79,7 +79,7 @@ TOOLS        := $(wildcard tools/*.c)
 UNIT_TESTS   := $(wildcard tests/unit/*.c)
 FUZZED       := $(wildcard tests/fuzz/*.c)
 # Of the command, what reads what others have written: it is fuzzed, and replayed by the unit tests.
-READERS      := $(addprefix tools/,arena_state.c arenas.c object.c permission.c remote.c stats_reader.c walk.c)
+READERS      := $(addprefix tools/,arena_state.c arenas.c nginx_conf.c object.c permission.c remote.c stats_reader.c walk.c)
 # These define mmap and friends, and hook them up when loaded: not inside a test binary.
 UNIT_PRELOAD := $(filter-out preload/interpose%.c preload/entry.c,$(PRELOAD))
 # Of the command, what is a function of its arguments.

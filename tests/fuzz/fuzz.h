@@ -20,6 +20,7 @@ int ljt_fuzz_cgroup(const uint8_t *bytes, size_t n);
 int ljt_fuzz_stats_page(const uint8_t *bytes, size_t n);
 int ljt_fuzz_heap(const uint8_t *bytes, size_t n);
 int ljt_fuzz_frames(const uint8_t *bytes, size_t n);
+int ljt_fuzz_nginx_conf(const uint8_t *bytes, size_t n);
 
 /*
  * Where targets put what other memory would hold. Fixed, so that a pointer in a corpus is one; below 2 GiB, where no

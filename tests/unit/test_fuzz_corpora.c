@@ -86,6 +86,11 @@ Test(corpora, frames_of_a_vm_that_lies_are_harmless)
     replay_all("frames", ljt_fuzz_frames);
 }
 
+Test(corpora, configuration_of_an_nginx_that_lies_is_harmless)
+{
+    replay_all("nginx_conf", ljt_fuzz_nginx_conf);
+}
+
 /* ---- The corpora's beginnings ---- */
 
 static void save(const char *corpus, const char *name, const void *bytes, size_t n)
@@ -337,6 +342,23 @@ static void save_objects(void)
     save("object", "nothing", "", 0);
 }
 
+static void save_nginx_configurations(void)
+{
+    save_text("nginx_conf", "plain",
+              "user www-data;\nworker_processes auto; # env NO;\npid /run/nginx.pid;\n"
+              "include /etc/nginx/modules-enabled/*.conf;\nenv LD_PRELOAD;\nenv LJTRIM_LOG=/var/log/x.%p;\n"
+              "load_module modules/ngx_http_lua_module.so;\n\nevents { worker_connections 768; }\n"
+              "http {\n    init_by_lua_block { local t = {} }\n    include mime.types;\n}\n");
+    save_text("nginx_conf", "circle",
+              "include *.conf; include nginx.conf; load_module a; env A;\finclude *.conf; include x/*/[a-z]?;"
+              "\finclude x/../*.conf;\n\f");
+    save_text(
+        "nginx_conf", "quotes",
+        "'env' \"A B\"; env 'x;y' z; \"include\" 'a b/*.conf'; env \\; env =; env A=B=C; load_module '';'");
+    save_text("nginx_conf", "open", "env A; http { server { } env B;\fload_module x; env \"C; #\f env C");
+    save_text("nginx_conf", "words", "env A B C D E F G H I J K; ; ;; include; env; {} }; env Z; {");
+}
+
 Test(corpora, can_be_begun_anew)
 {
     if (getenv("UPDATE_CORPUS") == NULL)
@@ -347,4 +369,5 @@ Test(corpora, can_be_begun_anew)
     save_stats_pages();
     save_heaps();
     save_frames();
+    save_nginx_configurations();
 }

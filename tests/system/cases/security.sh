@@ -261,3 +261,92 @@ test_name_of_a_process_is_not_obeyed_by_the_terminal() {
 	grep -q 'red) has no LuaJIT arena' said || fail "unexpected: $(cat -v said)"
 	! grep -q "$(printf '\033')" said || fail "control characters: $(cat -v said)"
 }
+
+# start_as_nginx ROOT WORD ...: a luajit in this root directory ('': ours) that calls itself nginx's master, started with
+# these words.
+start_as_nginx() {
+	local root=$1
+	shift
+	need_command python3
+	[ -e "$TEST_DIR$root/nginx" ] || cp "$(readlink -f "$LUAJIT")" "$TEST_DIR$root/nginx"
+	start_plain python3 -c 'import os, sys
+directory, root, title = sys.argv[1:]
+os.chdir(directory + root)
+if root: os.chroot(".")
+os.execv("./nginx", [title, "-e", """local ffi = require("ffi") ffi.cdef("int poll(void *, unsigned long, int);")
+	print("here") io.stdout:flush() while true do ffi.C.poll(nil, 0, 1000) end"""])' \
+		"$TEST_DIR" "$root" "nginx: master process nginx $*"
+	wait_for_line 20 here
+}
+
+# diagnose: what the doctor says of the process, into `found`. The time limit is there for what never ends.
+diagnose() {
+	local status=0
+	timeout 60 "$LJT_TOOL" doctor "$pid" >found 2>&1 || status=$?
+	[ $status -le 1 ] || fail "the doctor ended with status $status: $(tail -n 2 found)"
+	tr -s ' \n' ' ' <found >said # lines are wrapped
+}
+
+# says TEXT WHAT: the doctor, in one line or more.
+says() { grep -qF -- "$1" said || fail "$2: '$1' is not in $(grep -A 9 nginx found)"; }
+
+test_doctor_reads_no_configuration_that_has_no_end() {
+	unpoisoned "nothing is preloaded"
+	[ -x "$LJT_TOOL" ] || skip "no ljtrim"
+	local path
+	mkfifo pipe
+	start_as_nginx '' -c "$TEST_DIR/nginx.conf"
+	for path in /dev/zero "$TEST_DIR/pipe" "$TEST_DIR"; do
+		ln -s "$path" nginx.conf
+		diagnose
+		says "nginx.conf cannot be read (not a regular file)" "$path as the main file"
+		rm nginx.conf
+		printf 'include %s;\nenv LD_PRELOAD;\n' "$path" >nginx.conf
+		diagnose
+		says "not all of it was read: $path cannot be read (not a regular file)" "as an include"
+		says "'env LD_PRELOAD;' is there" "what follows"
+		rm nginx.conf
+	done
+}
+
+# With a bound on depth alone these are 20^8 reads.
+test_doctor_reads_files_that_include_each_other_once() {
+	unpoisoned "nothing is preloaded"
+	[ -x "$LJT_TOOL" ] || skip "no ljtrim"
+	local i
+	mkdir conf.d
+	for i in {1..20}; do echo "include conf.d/*.conf; include nginx.conf;" >conf.d/$i.conf; done
+	echo 'include conf.d/*.conf; env LD_PRELOAD;' >nginx.conf
+	start_as_nginx '' -c "$TEST_DIR/nginx.conf"
+	diagnose
+	says "'env LD_PRELOAD;' is there" "behind the circle"
+	! grep -q 'not all of it' said || fail "something was left out: $(cat found)"
+}
+
+test_doctor_is_not_led_out_of_a_root() {
+	unpoisoned "nothing is preloaded"
+	[ -x "$LJT_TOOL" ] || skip "no ljtrim"
+	need_root
+	local library include
+	mkdir -p root/etc outside "root$TEST_DIR/outside"
+	ldd "$(readlink -f "$LUAJIT")" | grep -o '/[^ ]*' | while read -r library; do
+		mkdir -p "root${library%/*}"
+		cp -L "$library" "root$library"
+	done
+	# What the links lead to is a directory outside, and another one inside.
+	echo 'env LD_PRELOAD;' | tee outside/theirs.conf >"root$TEST_DIR/outside/ours.conf"
+	ln -s "$TEST_DIR/outside" root/etc/absolute
+	ln -s "../../../../../../../../../../../../../..$TEST_DIR/outside" root/etc/up
+	ln -s "$TEST_DIR/outside/theirs.conf" root/etc/file
+	start_as_nginx /root -c /etc/nginx.conf
+	for include in 'absolute/*.conf' 'up/*.conf' 'a*/o*' up/ours.conf; do
+		echo "include $include;" >root/etc/nginx.conf
+		diagnose
+		says "'env LD_PRELOAD;' is there" "inside, as $include"
+	done
+	for include in file absolute/theirs.conf 'up/t*.conf'; do
+		echo "include $include;" >root/etc/nginx.conf
+		diagnose
+		says "'env LD_PRELOAD;' is missing" "outside, as $include"
+	done
+}
