@@ -16,15 +16,16 @@ void ljt_found(struct ljt_doctor *d, enum ljt_level level, const char *subject, 
 {
     enum { COLUMN = 20, WIDTH = 79 };
     static const char *const words[] = {"ok", "note", "todo"};
-    char said[1024], buf[2048];
-    struct ljt_text t = LJT_TEXT(buf);
+    char said[1024], plain[sizeof(said)] = "", buf[2048];
+    struct ljt_text t = LJT_TEXT(buf), p = LJT_TEXT(plain);
     va_list args;
     va_start(args, finding);
     vsnprintf(said, sizeof(said), finding, args);
     va_end(args);
+    ljt_text_foreign(&p, said, sizeof(plain) - 1); /* paths and versions are what a process makes of them */
     ljt_text_printf(&t, "%-6s%s", words[level], subject);
     ljt_text_column(&t, COLUMN);
-    ljt_text_wrap(&t, said, COLUMN, WIDTH);
+    ljt_text_wrap(&t, plain, COLUMN, WIDTH);
     if (remedy != NULL) {
         ljt_text_string(&t, "\n");
         ljt_text_repeat(&t, ' ', COLUMN);

@@ -284,6 +284,7 @@ diagnose() {
 	local status=0
 	timeout 60 "$LJT_TOOL" doctor "$pid" >found 2>&1 || status=$?
 	[ $status -le 1 ] || fail "the doctor ended with status $status: $(tail -n 2 found)"
+	! grep -q "$(printf '[\033\007]')" found || fail "control characters: $(cat -v found)"
 	tr -s ' \n' ' ' <found >said # lines are wrapped
 }
 
@@ -349,4 +350,12 @@ test_doctor_is_not_led_out_of_a_root() {
 		diagnose
 		says "'env LD_PRELOAD;' is missing" "outside, as $include"
 	done
+}
+
+test_doctor_says_nothing_that_a_terminal_obeys() {
+	unpoisoned "nothing is preloaded"
+	[ -x "$LJT_TOOL" ] || skip "no ljtrim"
+	start_as_nginx '' -c "$(printf '/none/\033[31m\007red')"
+	diagnose
+	says '/none/?[31m?red cannot be read' "the path"
 }
