@@ -358,6 +358,41 @@ Test(gate, hold_withdraws_when_its_patience_ends)
     ljt_gate_release(SLOT);
 }
 
+/* The mutator's core: a store that waited in its buffer comes out when membarrier reaches it, not before. */
+static uint64_t buffered_busy;
+static uint32_t said_before; /* the bit of want that is to be there by then */
+
+static int let_the_store_out(int cmd)
+{
+    (void)cmd;
+    cr_expect((want() & said_before) != 0, "the bit comes first");
+    atomic_store(&gate->busy, buffered_busy);
+    return 0;
+}
+
+static void buffer_stores_behind(uint32_t bit)
+{
+    gated(note_arguments, NULL);
+    ljt_kernel.membarrier = let_the_store_out;
+    ljt_kernel_facts.membarrier = true;
+    said_before = bit;
+    buffered_busy = 4;
+    atomic_store(&gate->busy, 4);
+}
+
+Test(gate, a_call_that_missed_hold_keeps_it_from_beginning)
+{
+    buffer_stores_behind(LJT_WANT_HOLD);
+    cr_assert(ljt_gate_hold(SLOT, 0));
+    ljt_gate_release(SLOT);
+    buffered_busy = 5; /* has loaded want already, without HOLD */
+    cr_assert(!ljt_gate_hold(SLOT, 0));
+    cr_expect(want() == LJT_WANT_LIVE && !atomic_load(&ljt_wiped.holding) && atomic_load(&word->life) == 0);
+    buffered_busy = 6;
+    cr_assert(ljt_gate_hold(SLOT, 0));
+    ljt_gate_release(SLOT);
+}
+
 static void (*real_wait)(const volatile void *address, uint32_t value, uint64_t ns);
 static _Atomic long sleeper;
 
@@ -420,24 +455,9 @@ Test(gate, a_call_that_was_kept_waiting_is_given_no_unit)
 
 /* ---- Falling asleep ---- */
 
-/* The mutator's core: a store that waited in its buffer comes out when membarrier reaches it, not before. */
-static uint64_t buffered_busy;
-
-static int let_the_store_out(int cmd)
-{
-    (void)cmd;
-    cr_expect((want() & LJT_WANT_WAKE) != 0, "WAKE comes first");
-    atomic_store(&gate->busy, buffered_busy);
-    return 0;
-}
-
 Test(gate, a_call_that_missed_wake_is_not_slept_through)
 {
-    gated(note_arguments, NULL);
-    ljt_kernel.membarrier = let_the_store_out;
-    ljt_kernel_facts.membarrier = true;
-    buffered_busy = 4;
-    atomic_store(&gate->busy, 4);
+    buffer_stores_behind(LJT_WANT_WAKE);
     cr_expect(ljt_gate_may_sleep(SLOT, 4));
     buffered_busy = 5; /* has loaded want already, without WAKE */
     cr_expect(!ljt_gate_may_sleep(SLOT, 4));

@@ -30,11 +30,13 @@ static unsigned char given_back[PAGES]; /* how often */
 static unsigned calls, batches;
 static ssize_t batch_limit = SSIZE_MAX; /* bytes that a batch does before it ends early; -1: it is refused */
 static uintptr_t locked_page;           /* madvise refuses runs with this one */
+static ljt_lock *life;                  /* the arena's */
 
 static bool record(const void *addr, size_t len)
 {
     uintptr_t lo = (uintptr_t)addr;
     cr_assert(lo % PAGE == 0 && len % PAGE == 0 && len > 0 && lo >= BASE && lo + len <= BASE + PAGES * PAGE);
+    cr_assert(atomic_load(life) != 0, "the VM could unmap it meanwhile");
     if (locked_page >= lo && locked_page < lo + len)
         return false;
     for (uintptr_t p = lo; p < lo + len; p += PAGE)
@@ -80,6 +82,7 @@ static bool is_old(unsigned page, unsigned share)
 static struct ljt_arena *claimed(unsigned from, unsigned to, unsigned share)
 {
     struct ljt_arena *a = lab_arm(lab_heap(1 * MIB));
+    life = &ljt_wiped.word[a->slot].life;
     ljt_kernel.madvise = recording_madvise;
     ljt_kernel.process_madvise = recording_batch;
     cr_assert(ljt_shadow_cover(&a->shadow, BASE, PAGES * PAGE) == 0);
@@ -111,7 +114,7 @@ static void expect_all_gone(const struct ljt_arena *a, unsigned from, unsigned t
     cr_expect(a->stats.purged == gone * PAGE, "%zu pages, %llu bytes", gone,
               (unsigned long long)a->stats.purged);
     cr_expect(a->stats.purge_calls == calls + batches);
-    cr_expect(atomic_load(&ljt_wiped.word[a->slot].life) == 0);
+    cr_expect(atomic_load(life) == 0);
 }
 
 Test(purge, claims_are_given_back_in_batches)
@@ -236,7 +239,6 @@ enum { HUGE_PAGES = 512, HUGE_BLOCKS = PAGES / HUGE_PAGES };
 
 static unsigned splits[HUGE_BLOCKS];
 static bool refuses_splits;
-static ljt_lock *life;
 
 static ssize_t huge_pages_always(const char *path, char *buf, size_t size)
 {
@@ -268,7 +270,6 @@ static struct ljt_arena *claimed_of_huge_pages(unsigned from, unsigned to)
     a->work.segment[0].base = BASE + 100 * PAGE;
     a->work.segment[0].size = (PAGES - 100) * PAGE;
     a->work.segments = 1;
-    life = &ljt_wiped.word[a->slot].life;
     return a;
 }
 
