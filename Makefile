@@ -253,7 +253,7 @@ check-model:  ## check the gate's protocol with spin (the part that CI checks: A
 	$(Q)BUILD='$(abspath $(BUILD))' tests/model/run $(ARGS)
 
 .PHONY: check-mutants
-check-mutants: all hosts $(BUILD)/test-unit $(BUILD)/delays/libljtrim.so  ## bugs sown on purpose, each to be caught by a named test (ARGS=WORD)
+check-mutants: all hosts $(BUILD)/test-unit $(BUILD)/tsan/test-unit $(BUILD)/delays/libljtrim.so  ## bugs sown on purpose, each to be caught by a named test (ARGS=WORD)
 	$(Q)BUILD='$(abspath $(BUILD))' tests/mutants/run $(ARGS)
 
 .PHONY: check-all

@@ -528,6 +528,50 @@ Test(gate, holds_exclude_calls)
     cr_expect(want() == LJT_WANT_LIVE);
 }
 
+/* Whose turn it is: it orders nothing. What does is the gate alone, or TSan reports a race on `guarded`. */
+static _Atomic unsigned whose;
+
+static void await_turn(unsigned n)
+{
+    while (atomic_load_explicit(&whose, memory_order_relaxed) != n)
+        sched_yield();
+}
+
+static void end_turn(unsigned n)
+{
+    atomic_store_explicit(&whose, n + 1, memory_order_relaxed);
+}
+
+enum { TURNS = 40 };
+
+static void *call_at_odd_turns(void *unused)
+{
+    (void)unused;
+    for (unsigned n = 1; n < TURNS; n += 2) {
+        await_turn(n);
+        ljt_gate_trampoline(SLOT)(NULL, NULL, 0, 16);
+        end_turn(n);
+    }
+    return NULL;
+}
+
+Test(gate, calls_and_holds_see_each_other_s_writes)
+{
+    gated(touch_guarded, NULL);
+    pthread_t mutator;
+    pthread_create(&mutator, NULL, call_at_odd_turns, NULL);
+    for (unsigned n = 0; n < TURNS; n += 2) {
+        await_turn(n);
+        cr_assert(ljt_gate_hold(SLOT, 1000 * MS));
+        cr_assert(guarded == n, "%lu", guarded);
+        guarded = n + 1;
+        ljt_gate_release(SLOT);
+        end_turn(n);
+    }
+    pthread_join(mutator, NULL);
+    cr_expect(guarded == TURNS, "%lu", guarded);
+}
+
 /*
  * What membarrier is for: the store of busy waits for memory behind others while the load of want is done already. The
  * mutator comes when a hold begins, behind stores to cold pages; without the fence

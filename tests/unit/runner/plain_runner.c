@@ -4,7 +4,7 @@
  *
  * The tests keep to Criterion's headers; what these call is defined here, and libcriterion is not linked. Each
  * test runs in a forked child, one after the other. Parameterized tests and theories are not supported: they fail.
- * Arguments are parts of test names ("gate/"): only those that contain one of them run.
+ * Arguments are test names, or parts of them ("gate/"): only the tests of these names, or that contain one of the parts, run.
  */
 #include <criterion/criterion.h>
 
@@ -172,10 +172,19 @@ static int run(struct criterion_test *test)
     return test->data->signal == 0 && WEXITSTATUS(status) == test->data->exit_code;
 }
 
-static bool is_chosen(const char *name, int count, char **parts)
+static bool is_name(const char *word)
+{
+    for (struct criterion_test **t = __start_cr_tst; t < __stop_cr_tst; t++)
+        if (*t != NULL && strcmp((*t)->data->identifier_, word) == 0)
+            return true;
+    return false;
+}
+
+/* A whole name means that test alone, though others' begin with it. */
+static bool is_chosen(const char *name, int count, char **words)
 {
     for (int i = 0; i < count; i++)
-        if (strstr(name, parts[i]) != NULL)
+        if (is_name(words[i]) ? strcmp(name, words[i]) == 0 : strstr(name, words[i]) != NULL)
             return true;
     return count == 0;
 }
