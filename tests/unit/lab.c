@@ -453,7 +453,6 @@ __attribute__((noinline, no_sanitize("thread"))) uint64_t lab_glance(const uint6
 
 static _Atomic uint64_t fake_now = UINT64_C(1000000000000);
 static _Atomic bool stopped;
-static uint64_t (*real_now)(void);
 static void (*real_futex_wait)(const volatile void *word, uint32_t value, uint64_t ns);
 
 static uint64_t fake_clock(void)
@@ -474,16 +473,9 @@ static void fake_futex_wait(const volatile void *word, uint32_t value, uint64_t 
 
 void lab_fake_time(void)
 {
-    real_now = ljt_kernel.now;
     real_futex_wait = ljt_kernel.futex_wait;
     ljt_kernel.now = fake_clock;
     ljt_kernel.futex_wait = fake_futex_wait;
-}
-
-void lab_real_time(void)
-{
-    ljt_kernel.now = real_now;
-    ljt_kernel.futex_wait = real_futex_wait;
 }
 
 void lab_stop_time(void)

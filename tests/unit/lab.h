@@ -195,7 +195,6 @@ void lab_fake_time(void);
 void lab_stop_time(void);
 void lab_go_on(void);
 void lab_pass_time(uint64_t ns);
-void lab_real_time(void);
 
 /*
  * ---- System calls that are not allowed ----

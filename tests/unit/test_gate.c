@@ -308,12 +308,11 @@ Test(gate, fork_waits_for_a_hold_but_not_without_end)
     ljt_gate_fork_prepare(); /* nothing is held: at once */
     cr_expect(ljt_kernel.now() == start);
     ljt_gate_fork_parent();
-    lab_real_time();
     cr_assert(ljt_gate_hold(SLOT, 0));
     start = ljt_kernel.now();
     ljt_gate_fork_prepare(); /* a crash handler that forks inside a hold must come through */
     uint64_t took = ljt_kernel.now() - start;
-    cr_expect(took >= 9 * MS && took < 5000 * MS, "%llu ns", (unsigned long long)took);
+    cr_expect(took >= 1000 * MS && took < 1001 * MS, "%llu ns", (unsigned long long)took);
     ljt_gate_fork_parent();
     ljt_gate_release(SLOT);
 }
