@@ -193,33 +193,43 @@ void lab_vm_know_gc(const struct lab_vm *vm, struct ljt_arena *a)
 
 /* ---- Hand-made arenas ---- */
 
-struct ljt_lj_state *lab_heap(size_t size)
-{
-    void *mapping = ljt_kernel_alloc(size);
-    cr_assert(mapping != NULL);
-    return lab_heap_in(mapping, size);
-}
-
-struct ljt_lj_state *lab_heap_in(void *base, size_t size)
+static struct ljt_lj_state *lay_out(void *base, size_t size, size_t state_chunk)
 {
     static uint64_t prng[8]; /* read when no mapping fits below 2^47 at the first try */
     struct ljt_lj_chunk *first = base;
     struct ljt_lj_state *m = ljt_lj_chunk_to_mem(first);
-    first->head = LJT_LJ_STATE_CHUNK | LJT_LJ_CINUSE | LJT_LJ_PINUSE;
+    cr_assert(first != NULL);
+    first->head = state_chunk | LJT_LJ_CINUSE | LJT_LJ_PINUSE;
     m->seg.base = (uintptr_t)base;
     m->seg.size = size;
     m->release_checks = LJT_LJ_MAX_RELEASE_CHECK_RATE;
-    m->prng = prng;
+    if (state_chunk == LJT_LJ_STATE_CHUNK) /* else the next chunk's head is there */
+        m->prng = prng;
     for (unsigned i = 0; i < LJT_LJ_SMALLBINS; i++) {
         struct ljt_lj_chunk *bin = ljt_lj_smallbin(m, i);
         bin->fd = bin->bk = bin;
     }
     m->top = ljt_lj_chunk_next(first);
-    m->topsize = size - LJT_LJ_STATE_CHUNK - LJT_LJ_TOP_FOOT;
+    m->topsize = size - state_chunk - LJT_LJ_TOP_FOOT;
     m->top->head = m->topsize | LJT_LJ_PINUSE;
     ljt_lj_chunk_next(m->top)->head = LJT_LJ_TOP_FOOT;
     m->trim_check = SIZE_MAX; /* what the VM does about its top is no part of most tests */
     return m;
+}
+
+struct ljt_lj_state *lab_heap(size_t size)
+{
+    return lab_heap_in(ljt_kernel_alloc(size), size);
+}
+
+struct ljt_lj_state *lab_heap_in(void *zeroed, size_t size)
+{
+    return lay_out(zeroed, size, LJT_LJ_STATE_CHUNK);
+}
+
+struct ljt_lj_state *lab_old_heap(size_t size)
+{
+    return lay_out(ljt_kernel_alloc(size), size, LJT_LJ_STATE_CHUNK_OLD);
 }
 
 void lab_add_segment(struct ljt_lj_state *m, size_t size)
@@ -318,6 +328,27 @@ struct ljt_arena *lab_arm(struct ljt_lj_state *m)
     atomic_store(&a->state, LJT_ARENA_ARMED);
     atomic_store(&ljt_arena_slots, slot + 1);
     return a;
+}
+
+/* Where allocf is in GG_State differs between versions; what follows it does not. */
+struct lab_vm lab_vm_make(struct ljt_lj_state *m, unsigned gc_width)
+{
+    struct lab_vm vm = {.m = m, .allocf = lab_allocf(), .base = (uintptr_t)m - LJT_LJ_MEM_OFFSET};
+    uint64_t *gg = lab_malloc(m, 5000);
+    uint64_t *g = gg + 50;
+    cr_assert((uintptr_t)lab_chunk(gg) == (uintptr_t)ljt_lj_chunk_next(lab_chunk(m)), "the first block");
+    lab_vm_grow(&vm, 200 * KIB);
+    const uint64_t total = 200 * KIB, threshold = 2 * total;
+    g[0] = (uint64_t)vm.allocf;
+    g[1] = (uint64_t)m;
+    g[2] = gc_width == 8 ? total : total | threshold << 32;
+    g[3] = gc_width == 8 ? threshold : 0;
+    return vm;
+}
+
+void lab_vm_call(const struct ljt_arena *a)
+{
+    cr_assert(ljt_gate_trampoline(a->slot)(a->m, NULL, 0, 16) != NULL);
 }
 
 /* ---- Independent looks ---- */

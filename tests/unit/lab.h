@@ -130,6 +130,12 @@ ljt_alloc_fn *lab_vm_allocf(const struct lab_vm *vm);
 struct ljt_lj_state *lab_heap(size_t size);
 struct ljt_lj_state *lab_heap_in(void *zeroed, size_t size);
 
+/*
+ * The same with the state of before June 2020, which has no PRNG. LuaJIT's allocator of today would ask for it if the kernel
+ * had no place below 2^47: such a heap is large enough, or grows by lab_add_segment.
+ */
+struct ljt_lj_state *lab_old_heap(size_t size);
+
 /* A second segment of this size, which has the new top, as lj_alloc adds one that it can't merge. */
 void lab_add_segment(struct ljt_lj_state *m, size_t size);
 
@@ -151,6 +157,15 @@ void lab_fragment(struct ljt_lj_state *m, size_t chunks, size_t max_size);
 
 /* A slot, ARMED, for a hand-made arena. Its gate's place is a word of the lab's. */
 struct ljt_arena *lab_arm(struct ljt_lj_state *m);
+
+/*
+ * A VM as far as its memory tells, in a new hand-made arena of 512 KiB or more: GG_State, in it allocf and allocd, and behind
+ * these the collector's counters, of `gc_width` bytes each (4: no GC64). It has no lua_State, but can be announced and adopted.
+ */
+struct lab_vm lab_vm_make(struct ljt_lj_state *m, unsigned gc_width);
+
+/* A call through the gate, as a VM makes one. */
+void lab_vm_call(const struct ljt_arena *a);
 
 /* ---- Independent looks at a heap ---- */
 

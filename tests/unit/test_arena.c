@@ -106,6 +106,37 @@ Test(arena, knows_what_the_vm_counts)
     cr_expect(ljt_arena_gc_total(a) == 0);
 }
 
+/* ---- Builds of former days ---- */
+
+/* From 2.0.0-beta1 to today: the state with a PRNG and without, pointers of 8 bytes in the VM and of 4. */
+Test(arena, every_layout_is_gated_and_armed)
+{
+    for (int old = 0; old < 2; old++)
+        for (unsigned width = 4; width <= 8; width += 4) {
+            struct ljt_lj_state *m = old ? lab_old_heap(1 * MIB) : lab_heap(1 * MIB);
+            struct lab_vm vm = lab_vm_make(m, width);
+            struct ljt_lj_chunk *gg = ljt_lj_chunk_next(lab_chunk(m));
+            size_t head = gg->head;
+            struct ljt_arena *a = lab_vm_adopt(&vm);
+            cr_assert(a != NULL && ljt_arena_is(a, LJT_ARENA_GATED), "old %d, width %u", old, width);
+            cr_expect(a->gg == ljt_lj_chunk_to_mem(gg) && a->allocf == vm.allocf);
+            lab_vm_call(a);
+            cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED), "old %d, width %u", old, width);
+            cr_expect(gg->head == head, "nothing is written behind the state");
+            lab_prove(m);
+        }
+}
+
+/* The limit of what it may use follows in the next 4 bytes: read as one number of 8 the two are past all belief. */
+Test(arena, a_vm_without_gc64_counts_in_4_bytes)
+{
+    struct lab_vm vm = lab_vm_make(lab_old_heap(1 * MIB), 4);
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    lab_vm_call(a);
+    cr_assert(ljt_arena_is(a, LJT_ARENA_ARMED) && a->gc_width == 4);
+    cr_expect(ljt_arena_gc_total(a) == 200 * KIB, "%llu", (unsigned long long)ljt_arena_gc_total(a));
+}
+
 /* ---- Left alone ---- */
 
 static void *own_alloc(void *ud, void *ptr, size_t osize, size_t nsize)

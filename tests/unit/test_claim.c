@@ -298,6 +298,22 @@ Test(claim, withstands_the_vm_taking_the_remainders)
     cr_expect((void *)ljt_heap_largest(m, 30000) == c);
 }
 
+/* ---- A state without PRNG ---- */
+
+Test(claim, of_the_chunk_behind_a_state_without_prng)
+{
+    struct ljt_lj_state *m = lab_old_heap(1 * MIB);
+    struct ljt_lj_chunk *c = lab_free_chunk(m, 30000);
+    cr_assert((void *)&c->head == (void *)&m->prng);
+    round_trip(m, c, 0, 0);
+    round_trip(m, c, 64, 0);
+    round_trip(m, c, 1024, 1024);
+    lab_chunk_alloc(m, 30000);
+    make_dv(m, 40000);
+    round_trip(m, m->dv, 0, 0);
+    round_trip(m, m->top, 0, 128 * KIB);
+}
+
 /* ---- The kernel is not called ---- */
 
 static size_t segment_bytes(const struct ljt_lj_state *m)

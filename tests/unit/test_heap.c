@@ -100,6 +100,21 @@ Test(heap, proof_accepts_segments_appended_prepended_and_apart)
     (void)apart;
 }
 
+/* Eight bytes less than today's: the first chunk's head is where the PRNG's pointer would be. */
+Test(heap, proof_accepts_a_state_without_prng)
+{
+    lab_seed("heap: without PRNG");
+    struct ljt_lj_state *m = lab_old_heap(32 * MIB);
+    struct ljt_lj_chunk *first = lab_chunk(lab_chunk_alloc(m, 5008));
+    cr_assert(ljt_lj_state_size(lab_chunk(m)->head) == 864 && (void *)&first->head == (void *)&m->prng);
+    lab_fragment(m, 3000, 20000);
+    lab_add_segment(m, 1 * MIB);
+    lab_prove(m);
+    first->head |= 4; /* and that chunk is looked at, too */
+    struct ljt_heap_census census;
+    cr_expect(ljt_heap_prove(m, &census) == LJT_HEAP_BAD_CHUNK);
+}
+
 Test(heap, proof_counts_what_the_walk_counts)
 {
     lab_seed("heap: census");

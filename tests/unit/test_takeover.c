@@ -60,9 +60,10 @@ Test(takeover, other_modes_leave_lj_alloc_in_its_place)
 Test(takeover, vm_without_gc64_is_refused_in_one_line)
 {
     lab_catch_stderr();
-    struct ljt_arena *a = lab_arm(lab_heap(256 * KIB));
-    a->gc_width = 4;
-    ljt_takeover(a);
+    struct lab_vm vm = lab_vm_make(lab_old_heap(1 * MIB), 4);
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    lab_vm_call(a);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED));
     cr_expect_not(a->is_patched);
     cr_expect_eq(ljt_gates[a->slot].allocf, lab_allocf());
     cr_expect(strstr(lab_said(), "not built with GC64") != NULL, "%s", lab_said());
@@ -479,4 +480,23 @@ Test(takeover, forked_child_unmaps_what_has_left_its_heap)
     cr_expect_not(is_mapped(base));
     cr_expect_eq(a->work.gone, 0);
     lua_close(vm.L);
+}
+
+/* ---- A state without PRNG ---- */
+
+/* GC64 is older than the PRNG. */
+Test(takeover, vm_with_gc64_but_without_prng_is_served)
+{
+    struct lab_vm vm = lab_vm_make(lab_old_heap(1 * MIB), 8);
+    struct ljt_lj_chunk *gg = ljt_lj_chunk_next(lab_chunk(vm.m));
+    size_t head = gg->head;
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    lab_vm_call(a);
+    cr_assert(a->is_patched);
+    fill_and_drop_segments(vm.m);
+    size_t segments = segments_of(vm.m);
+    look(a);
+    lab_prove(vm.m);
+    cr_expect_lt(segments_of(vm.m), segments);
+    cr_expect_eq(gg->head, head, "where others have the PRNG");
 }

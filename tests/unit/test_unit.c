@@ -135,10 +135,10 @@ static size_t left_over(struct ljt_arena *a)
     return left.pages;
 }
 
-static struct ljt_lj_state *fragmented(const char *test)
+/* A heap of 96 MiB with something of everything. */
+static struct ljt_lj_state *fragment(struct ljt_lj_state *m, const char *test)
 {
     lab_seed(test);
-    struct ljt_lj_state *m = lab_heap(96 * MIB);
     lab_fragment(m, 4000, 24 * KIB);
     for (int i = 0; i < 150; i++) { /* a ring */
         lab_free_chunk(m, 3 * 4096 + 1000);
@@ -149,6 +149,11 @@ static struct ljt_lj_state *fragmented(const char *test)
     lab_free_chunk(m, 6000);
     lab_malloc(m, 60); /* a dv, perhaps */
     return m;
+}
+
+static struct ljt_lj_state *fragmented(const char *test)
+{
+    return fragment(lab_heap(96 * MIB), test);
 }
 
 /* ---- The look ---- */
@@ -195,6 +200,16 @@ Test(unit, look_at_sight_purges_all_but_the_vm_s_room_and_the_ends_of_slices)
     size_t left = left_over(a);
     cr_expect(left <= allowed, "%zu pages of %zu are left", left, pages);
     cr_expect(left == pages - r.purged);
+}
+
+Test(unit, look_at_a_heap_whose_state_has_no_prng)
+{
+    struct ljt_arena *a = lab_arm(fragment(lab_old_heap(96 * MIB), "unit: without PRNG"));
+    struct lab_map *before = lab_map(a->m);
+    struct result r = look(a, true, true);
+    compare_marks(a);
+    cr_expect(lab_map_is_still(before, a->m));
+    cr_expect(r.claims > 100 && r.purged > 1000, "%zu claims, %zu pages", r.claims, r.purged);
 }
 
 Test(unit, look_without_anything_to_do_claims_nothing)
