@@ -106,6 +106,32 @@ Test(birth, allocator_of_a_program_s_own_is_left_alone)
     cr_expect_eq(ljt_arena_slots, 0, "no slot was taken for it");
 }
 
+/* There luaL_newstate has made the arena before it calls lua_newstate. */
+Test(birth, form_before_2020_is_passed_on_and_taken_over_once_it_has_grown)
+{
+    struct ljt_lj_state *m = lab_heap(LJT_LJ_GRANULARITY);
+    struct lab_vm vm = {
+        .L = newstate((void *)lab_allocf(), m), .m = m, .allocf = lab_allocf(), .base = m->seg.base};
+    void *ud;
+    cr_expect(lua_getallocf(vm.L, &ud) == vm.allocf && ud == m);
+    cr_expect_eq(ljt_arena_slots, 0, "no slot was taken for it");
+    lab_vm_announce(&vm);
+    lab_vm_mapped_again(&vm);
+    cr_expect_null(lab_arena_of(m), "it has not grown");
+
+    luaL_openlibs(vm.L);
+    lab_run(vm.L, "pad = {} for i = 1, 3000 do pad[i] = { i } end");
+    lab_vm_mapped_again(&vm);
+    struct ljt_arena *a = lab_arena_of(m);
+    cr_assert_not_null(a);
+    lab_run(vm.L, lab_churn);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_ARMED) && a->is_patched);
+    lab_prove(m);
+    lua_close(vm.L);
+    cr_expect(ljt_arena_is(a, LJT_ARENA_DEAD));
+    cr_expect_not(is_mapped(m));
+}
+
 Test(birth, without_a_free_slot_the_vm_keeps_its_allocator)
 {
     lab_catch_stderr();
