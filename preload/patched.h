@@ -4,7 +4,7 @@
  * It keeps every invariant of lj_layout.h at the end of every call. So it works on the state of an arena that
  * lj_alloc has made, at any moment one may go on where the other has left off, and whatever reads, claims or proves
  * lj_alloc's heaps does so here. Small chunks are found as lj_alloc finds them: by size, the last one freed first,
- * the smallest that fits; in a heap whose garbage is freed in batches no order by address was better. What differs:
+ * the smallest that fits, in no order by address (DESIGN.md, section 7, says what is not done). What differs:
  *
  *   - Free runs of whole pages are *parked* once they have been purged: they stay claimed, so the VM does not see
  *     them. What it does see are the pieces in pages that are in use anyway, and those are filled first. Only when

@@ -295,6 +295,32 @@ Test(patched, what_is_parked_is_used_before_the_kernel_is_asked)
     cr_expect_eq(patched.parked_pages, 0);
 }
 
+/*
+ *     | left | piece | 64 | page | .. | page | piece | right |
+ *       in use         parked                  both pieces share their pages with blocks
+ */
+Test(patched, pieces_in_used_pages_are_filled_before_a_parked_run)
+{
+    struct ljt_lj_state *m = open_heap();
+    void *left, *right;
+    struct ljt_lj_chunk *c = park_pages(m, 15, &left, &right);
+    uintptr_t lo = (uintptr_t)c, hi = lo + ljt_lj_chunk_size(c);
+    size_t pages = patched.parked_pages, in_low = 0, in_high = 0;
+    const size_t n = 200;
+    for (;;) {
+        size_t room = lab_largest_room(m);
+        uintptr_t mem = (uintptr_t)get(m, n);
+        if (patched.parked_pages != pages) {
+            cr_expect(room <= n + LJT_LJ_MIN_CHUNK, "the run is taken with %zu bytes left elsewhere", room);
+            break;
+        }
+        cr_assert(mem < lo || mem >= hi);
+        in_low += mem > (uintptr_t)left && mem < lo;
+        in_high += mem >= hi && mem < (uintptr_t)right;
+    }
+    cr_expect(in_low > 1 && in_high > 1, "%zu, %zu", in_low, in_high);
+}
+
 Test(patched, large_run_is_taken_from_its_low_end_bit_by_bit)
 {
     struct ljt_lj_state *m = open_heap();

@@ -149,6 +149,44 @@ Test(takeover, purged_runs_are_parked_until_the_vm_needs_them)
     lua_close(vm.L);
 }
 
+/* Pages of parked runs that this look has visited: each chunk that it comes to it marks. */
+static size_t parked_and_visited(const struct ljt_arena *a)
+{
+    size_t pages = 0;
+    for (unsigned i = 0; i < a->patched.runs; i++) {
+        const struct ljt_lj_chunk *c = a->patched.run[i];
+        uintptr_t lo, hi;
+        ljt_lj_free_pages((uintptr_t)c, ljt_lj_chunk_size(c), ljt_page_size, &lo, &hi);
+        pages += ljt_shadow_count(&a->shadow, LJT_SHADOW_BIT(LJT_SHADOW_FREE), 0, lo, hi);
+    }
+    return pages;
+}
+
+Test(takeover, parked_runs_are_not_visited_again)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    enum { BLOCKS = 400, SIZE = 20000 };
+    void *block[BLOCKS];
+    for (int i = 0; i < BLOCKS; i++)
+        block[i] = ljt_patched_alloc(vm.m, NULL, 0, SIZE);
+    for (int i = 0; i < BLOCKS; i += 2) {
+        memset(block[i], 1, SIZE);
+        ljt_patched_alloc(vm.m, block[i], 0, 0);
+    }
+    look(a);
+    unsigned runs = a->patched.runs;
+    size_t pages = a->patched.parked_pages;
+    cr_expect(runs > 150 && parked_and_visited(a) == pages, "%u runs", runs);
+    for (int i = 0; i < 3; i++) {
+        look(a);
+        cr_expect_eq(parked_and_visited(a), 0);
+        cr_expect(a->patched.runs == runs && a->patched.parked_pages == pages, "%u of %u", a->patched.runs,
+                  runs);
+        cr_expect_geq(a->work.purgeable, pages, "they count all the same");
+    }
+}
+
 Test(takeover, young_pages_are_not_parked)
 {
     struct lab_vm vm = open_vm();
