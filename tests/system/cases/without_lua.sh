@@ -69,3 +69,13 @@ test_mmap_family_keeps_its_contract() {
 		expect_equal "$loaded" "$plain" "results with setarch $layout"
 	done
 }
+
+# Another preload's functions are found by code of its own, which dlsym runs: mmap must do without what is not found yet.
+test_mmap_family_keeps_its_contract_during_dlsym() {
+	need_library
+	local plain
+	plain=$("$(host nolua_mmap)" 1)
+	with_library LD_PRELOAD="$LJT_SO $(host plugin_in_dlsym.so)" "$(host nolua_mmap)" 1 >loaded
+	expect_equal "$(tail -n 1 loaded)" "in dlsym: mmap munmap mremap" "looked for"
+	expect_equal "$(sed '$d' loaded)" "$plain" "results"
+}
