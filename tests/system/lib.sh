@@ -77,6 +77,9 @@ run_host() {
 # host NAME: the path of one of our small hosts.
 host() { echo "$LJT_HOSTS/$1"; }
 
+# For those that run something in the host `sandbox`.
+need_seccomp() { "$(host sandbox)" none 0 true 2>/dev/null || skip "seccomp filters are not allowed here"; }
+
 on_exit() {
 	local p
 	for p in "${started[@]}"; do kill -KILL "$p" 2>/dev/null || true; done

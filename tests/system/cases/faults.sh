@@ -5,8 +5,6 @@
 SELFCHECK=$TEST_SYSTEM/lua/selfcheck.lua SCARCE=$TEST_SYSTEM/lua/scarce.lua
 injected=0
 
-need_seccomp() { "$(host sandbox)" none 0 true 2>/dev/null || skip "seccomp filters are not allowed here"; }
-
 # same_as_plain LINES COMMAND [ARG ...]: the same output and status with the library, and at most LINES lines of it.
 same_as_plain() {
 	local lines=$1 status=0

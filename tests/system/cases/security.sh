@@ -359,3 +359,31 @@ test_doctor_says_nothing_that_a_terminal_obeys() {
 	diagnose
 	says '/none/?[31m?red cannot be read' "the path"
 }
+
+# A system call that changes another process, or a file opened for writing, is the end of the command.
+test_command_writes_to_no_process_and_to_no_file() {
+	unpoisoned "the command does the same"
+	need_library
+	need_seccomp
+	[ -x "$LJT_TOOL" ] || skip "no ljtrim"
+	local words call status
+	start "${EAGER[@]}" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" sessions:100000:1000 light "$TEST_DIR/finish"
+	wait_for_line 60 trough
+	wait_until 20 "$LJT_TOOL" stats "$pid" >/dev/null || fail "no statistics"
+	for words in "inspect $pid --max-stop 0" "inspect $pid --no-stop" "stats $pid" 'top --once'; do
+		"$(host sandbox)" write kill "$LJT_TOOL" $words >said 2>&1 || fail "$words: status $?, $(tail -n 2 said)"
+	done
+	"$(host sandbox)" write kill "$LJT_TOOL" doctor "$pid" >said 2>&1 || [ $? = 1 ] || fail "doctor: $(tail -n 2 said)"
+	grep -q '^ok *libljtrim *loaded from' said || fail "doctor: $(cat said)"
+	touch finish
+	finish
+	# Whoever does one of them is killed.
+	for call in 'process_vm_writev(0, nil, 0, nil, 0, 0)' 'ptrace(4, 0, nil, nil)' 'ptrace(5, 0, nil, nil)' \
+		'ptrace(6, 0, nil, nil)' 'ptrace(0x4205, 0, nil, nil)' 'open("/proc/self/mem", 1)' 'open("/proc/self/mem", 2)'; do
+		status=0
+		"$(host sandbox)" write kill "$LUAJIT" -e 'local ffi = require("ffi") ffi.cdef[[
+			long process_vm_writev(int, void *, unsigned long, void *, unsigned long, unsigned long);
+			long ptrace(int, int, void *, void *); int open(const char *, int, ...);]] ffi.C.'"$call" || status=$?
+		expect_equal $status 159 "status of $call"
+	done
+}

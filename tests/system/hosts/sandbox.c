@@ -1,8 +1,8 @@
 /*
- * sandbox CALL ACTION COMMAND [ARG ...]: runs a command under a seccomp filter that has an opinion on one system call.
+ * sandbox CALL ACTION COMMAND [ARG ...]: runs a command under a seccomp filter that has an opinion on some system call.
  *   CALL     process_vm_readv, mincore, madvise, process_madvise, membarrier, prctl, clone (as fork does it: no
  *            thread), thread (clone3, as pthread_create does it), create (openat that may make a file), rename, statx,
- *            none
+ *            write (whatever changes another process, and openat of any file to write), none
  *   ACTION   a number of an error (0: the call does nothing and succeeds), kill, or kill-thread
  * Of madvise only MADV_DONTNEED is meant, of prctl PR_SET_NAME.
  */
@@ -13,10 +13,12 @@
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 
 #include "host.h"
 
+/* Those of one name are meant together. */
 static const struct {
     const char *name;
     unsigned number, argument, value, mask; /* meant if (argument & mask) == value */
@@ -33,36 +35,51 @@ static const struct {
     {"create", SYS_openat, 2, O_CREAT, O_CREAT},
     {"rename", SYS_renameat, 0, 0, 0},
     {"statx", SYS_statx, 0, 0, 0},
+    {"write", SYS_process_vm_writev, 0, 0, 0},
+    {"write", SYS_ptrace, 0, PTRACE_POKETEXT, ~0u},
+    {"write", SYS_ptrace, 0, PTRACE_POKEDATA, ~0u},
+    {"write", SYS_ptrace, 0, PTRACE_POKEUSER, ~0u},
+    {"write", SYS_ptrace, 0, PTRACE_SETREGSET, ~0u},
+    {"write", SYS_openat, 2, O_WRONLY, O_ACCMODE}, /* /proc/PID/mem, for one */
+    {"write", SYS_openat, 2, O_RDWR, O_ACCMODE},
 };
+enum { CALLS = sizeof(calls) / sizeof(calls[0]), STEPS = 6 };
+
+static unsigned append(struct sock_filter *code, unsigned n, unsigned call, unsigned action)
+{
+    const struct sock_filter steps[STEPS] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[call].number, 0, 4),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                 (unsigned)(offsetof(struct seccomp_data, args) + 8 * calls[call].argument)),
+        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, calls[call].mask),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[call].value, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, action),
+    };
+    memcpy(code + n, steps, sizeof(steps));
+    return n + STEPS;
+}
 
 int main(int argc, char **argv)
 {
-    unsigned action, i = 0;
+    struct sock_filter code[CALLS * STEPS + 1];
+    unsigned action, n = 0;
 
     if (argc < 4)
         die("usage: sandbox CALL ACTION COMMAND [ARG ...]");
-    while (i < sizeof(calls) / sizeof(calls[0]) && strcmp(argv[1], calls[i].name))
-        i++;
-    if (i == sizeof(calls) / sizeof(calls[0]))
-        die("what is %s?", argv[1]);
     if (!strcmp(argv[2], "kill"))
         action = SECCOMP_RET_KILL_PROCESS;
     else if (!strcmp(argv[2], "kill-thread"))
         action = SECCOMP_RET_KILL_THREAD;
     else
         action = SECCOMP_RET_ERRNO | (unsigned)atoi(argv[2]);
-
-    struct sock_filter code[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].number, 0, 4),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                 (unsigned)(offsetof(struct seccomp_data, args) + 8 * calls[i].argument)),
-        BPF_STMT(BPF_ALU | BPF_AND | BPF_K, calls[i].mask),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i].value, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, action),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+    for (unsigned i = 0; i < CALLS; i++)
+        if (!strcmp(argv[1], calls[i].name))
+            n = append(code, n, i, action);
+    if (n == 0)
+        die("what is %s?", argv[1]);
+    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {(unsigned short)n, code};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
         die("no seccomp filter here: %s", strerror(errno));
     execvp(argv[3], argv + 3);
