@@ -524,6 +524,24 @@ void lab_pass_time(uint64_t ns)
     atomic_fetch_add(&fake_now, ns);
 }
 
+/* ---- Huge pages ---- */
+
+static const char *huge_pages_enabled;
+
+static ssize_t read_huge_pages(const char *path, char *buf, size_t size)
+{
+    const char *text = strstr(path, "hpage_pmd_size") != NULL ? "2097152\n" : huge_pages_enabled;
+    cr_assert(strlen(text) <= size);
+    memcpy(buf, text, strlen(text));
+    return (ssize_t)strlen(text);
+}
+
+void lab_huge_pages(const char *enabled)
+{
+    huge_pages_enabled = enabled;
+    ljt_kernel.read_file = read_huge_pages;
+}
+
 /* ---- The log ---- */
 
 static int caught = -1;

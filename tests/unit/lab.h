@@ -218,6 +218,9 @@ void lab_pass_time(uint64_t ns);
  */
 bool lab_filter(unsigned number, unsigned action);
 
+/* What /sys says of transparent huge pages from here on: the file `enabled`, and that one has 2 MiB. */
+void lab_huge_pages(const char *enabled);
+
 /* ---- The log ---- */
 
 /* From here on, what goes to stderr is caught. lab_said: all of it until now, a terminated string. */

@@ -240,14 +240,6 @@ enum { HUGE_PAGES = 512, HUGE_BLOCKS = PAGES / HUGE_PAGES };
 static unsigned splits[HUGE_BLOCKS];
 static bool refuses_splits;
 
-static ssize_t huge_pages_always(const char *path, char *buf, size_t size)
-{
-    const char *text = strstr(path, "hpage_pmd_size") != NULL ? "2097152\n" : "[always] madvise never\n";
-    cr_assert(strlen(text) <= size);
-    memcpy(buf, text, strlen(text));
-    return (ssize_t)strlen(text);
-}
-
 static int splitting_madvise(void *addr, size_t len, int advice)
 {
     if (advice != MADV_COLD)
@@ -265,7 +257,7 @@ static struct ljt_arena *claimed_of_huge_pages(unsigned from, unsigned to)
 {
     struct ljt_arena *a = claimed(from, to, 10);
     ljt_kernel.madvise = splitting_madvise;
-    ljt_kernel.read_file = huge_pages_always;
+    lab_huge_pages("[always] madvise never\n");
     ljt_thp_init();
     a->work.segment[0].base = BASE + 100 * PAGE;
     a->work.segment[0].size = (PAGES - 100) * PAGE;
