@@ -93,11 +93,19 @@ Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
     cr_expect(wish > ljt_kernel.now() + 60 * LJT_PRESSURE_INTERVAL && wish != UINT64_MAX, "nobody asks");
 }
 
-/* ---- A patched heap that falls ---- */
+/* ---- Time that passes ---- */
 
 static uint64_t no_cpu(void)
 {
     return 0;
+}
+
+static void begin_time(void)
+{
+    lab_fake_time();
+    lab_pass_time(1); /* time 0 is never */
+    ljt_kernel.thread_cpu = no_cpu;
+    ljt_spending_open(ljt_kernel.now());
 }
 
 /* What the reclaimer does in so much time, its clock going on by what it sleeps; the VM makes a call now and then. */
@@ -115,6 +123,55 @@ static void live_for(const struct lab_vm *vm, struct ljt_arena *a, uint64_t ns)
     }
 }
 
+/* ---- Is it worth a look? ---- */
+
+/* 16 MB of live strings of which 8 have just been dropped, and looks that go on until no page is left that is known of. */
+static struct ljt_arena *half_dropped(struct lab_vm *vm)
+{
+    begin_time();
+    ljt_config.retain_pct = 0;
+    *vm = lab_vm_open();
+    luaL_openlibs(vm->L);
+    lab_vm_announce(vm);
+    /* Lists: no table that is mapped directly, unseen by the lab. */
+    lab_run(
+        vm->L,
+        "for i = 1, 8000 do keep, gone = { keep, ('x'):rep(1000) .. i }, { gone, ('y'):rep(1000) .. i } end");
+    lab_vm_mapped_again(vm);
+    lab_run(vm->L, "collectgarbage() collectgarbage()");
+    struct ljt_arena *a = lab_arena_of(vm->m);
+    cr_assert(a != NULL && ljt_arena_is(a, LJT_ARENA_ARMED) && a->gc_width != 0);
+    live_for(vm, a, 3000 * MS);
+    cr_assert(a->stats.looks > 0);
+    lab_run(vm->L, "gone = nil collectgarbage() collectgarbage()");
+    a->pace.skipped = 0;
+    return a;
+}
+
+Test(rounds, a_drop_is_worth_a_look)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = half_dropped(&vm);
+    uint64_t looks = a->stats.looks;
+    live_for(&vm, a, 4000 * MS);
+    cr_expect_gt(a->stats.looks, looks);
+}
+
+Test(rounds, a_drop_of_less_than_the_least_is_worth_no_look_but_now_and_then)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = half_dropped(&vm);
+    ljt_config.min_reclaim = 32 * MIB;
+    uint64_t looks = a->stats.looks;
+    live_for(&vm, a, 4000 * MS);
+    cr_expect_eq(a->stats.looks, looks, "%llu looks", (unsigned long long)(a->stats.looks - looks));
+    cr_expect_gt(a->pace.skipped, 2, "it was thought of");
+    live_for(&vm, a, 8000 * MS);
+    cr_expect_gt(a->stats.looks, looks);
+}
+
+/* ---- A patched heap that falls ---- */
+
 static void fill(const struct lab_vm *vm)
 {
     lab_run(vm->L, "keep = {} for i = 1, 16000 do keep[i] = ('x'):rep(1000) .. i end");
@@ -129,10 +186,7 @@ static void drop(const struct lab_vm *vm)
 static struct ljt_arena *live_at_peak(struct lab_vm *vm)
 {
     ljt_config.mode = LJT_MODE_PATCHED;
-    lab_fake_time();
-    lab_pass_time(1); /* time 0 is never */
-    ljt_kernel.thread_cpu = no_cpu;
-    ljt_spending_open(ljt_kernel.now());
+    begin_time();
     *vm = lab_vm_open();
     luaL_openlibs(vm->L);
     lab_run(vm->L, "pad = {} for i = 1, 3000 do pad[i] = { i } end collectgarbage('setpause', 1000)");
