@@ -28,6 +28,7 @@ enum { PAGES = 16384 };
 
 static unsigned char given_back[PAGES]; /* how often */
 static unsigned calls, batches;
+static size_t most_runs, most_bytes;    /* of a call */
 static ssize_t batch_limit = SSIZE_MAX; /* bytes that a batch does before it ends early; -1: it is refused */
 static uintptr_t locked_page;           /* madvise refuses runs with this one */
 static ljt_lock *life;                  /* the arena's */
@@ -48,6 +49,7 @@ static int recording_madvise(void *addr, size_t len, int advice)
 {
     cr_assert(advice == MADV_DONTNEED);
     calls++;
+    most_bytes = len > most_bytes ? len : most_bytes;
     if (record(addr, len))
         return 0;
     errno = EINVAL;
@@ -56,8 +58,13 @@ static int recording_madvise(void *addr, size_t len, int advice)
 
 static ssize_t recording_batch(const struct iovec *ranges, size_t count, int advice)
 {
-    cr_assert(advice == MADV_DONTNEED && count > 1 && count <= 128);
+    cr_assert(advice == MADV_DONTNEED && count > 1);
     batches++;
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += ranges[i].iov_len;
+    most_runs = count > most_runs ? count : most_runs;
+    most_bytes = bytes > most_bytes ? bytes : most_bytes;
     if (batch_limit < 0) {
         errno = EINVAL;
         return -1;
@@ -115,6 +122,8 @@ static void expect_all_gone(const struct ljt_arena *a, unsigned from, unsigned t
               (unsigned long long)a->stats.purged);
     cr_expect(a->stats.purge_calls == calls + batches);
     cr_expect(atomic_load(life) == 0);
+    cr_expect(most_runs <= 64 && most_bytes <= 2 * MIB, "%zu runs, %zu bytes in a call", most_runs,
+              most_bytes);
 }
 
 Test(purge, claims_are_given_back_in_batches)
@@ -123,6 +132,26 @@ Test(purge, claims_are_given_back_in_batches)
     ljt_purge_claims(a);
     expect_all_gone(a, 100, 6000, 5);
     cr_expect(batches > 10 && calls < 10, "%u batches, %u single runs", batches, calls);
+    cr_expect(most_runs == 64, "%zu", most_runs);
+}
+
+/* A VM that closes waits for one batch: 0.2 ms. */
+Test(purge, a_batch_has_two_mib_at_most)
+{
+    struct ljt_arena *a = claimed(100, 6000, 10); /* runs of 400 KiB */
+    ljt_purge_claims(a);
+    expect_all_gone(a, 100, 6000, 10);
+    cr_expect(most_bytes == 5 * 100 * PAGE && batches == 12, "%zu bytes, %u batches", most_bytes, batches);
+}
+
+Test(purge, a_run_of_more_goes_in_several_calls)
+{
+    struct ljt_arena *a = claimed(0, 2000, 10);
+    a->work.claims = 1;
+    a->work.ledger[0].hi = BASE + 2000 * PAGE;
+    ljt_purge_claims(a);
+    expect_all_gone(a, 0, 2000, 10);
+    cr_expect(most_bytes == 2 * MIB && calls == 4 && batches == 0, "%zu bytes, %u calls", most_bytes, calls);
 }
 
 Test(purge, a_batch_that_ends_early_is_finished)
