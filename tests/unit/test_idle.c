@@ -314,6 +314,97 @@ Test(idle, what_is_found_after_finalizers_is_an_interruption_where_it_will_be_fo
     }
 }
 
+/* ---- How large a step is: each object that it sweeps is a call through the gate ---- */
+
+static uint64_t (*clock_of_the_lab)(void);
+static uint64_t reading_takes; /* ns, as far as the clock tells */
+
+static uint64_t clock_that_goes(void)
+{
+    lab_pass_time(reading_takes);
+    return clock_of_the_lab();
+}
+
+enum { SWEPT = 4000 };
+static uint64_t calls_before, swept[SWEPT]; /* by each step */
+static unsigned sizes;
+static void (*between_steps)(void);
+
+static int counting_wait(void *arg, const uint64_t *ns)
+{
+    (void)arg;
+    uint64_t calls = atomic_load(&ljt_gates[arena->slot].busy) / 2;
+    if (ns != NULL && *ns == 0 && sizes < SWEPT) {
+        swept[sizes++] = calls - calls_before;
+        if (between_steps != NULL)
+            between_steps();
+    }
+    calls_before = calls;
+    return 0;
+}
+
+/* So many tables are garbage; what `between` says is done after each step of their collection. */
+static void collect_tables(unsigned tables, int stepmul, void (*between)(void))
+{
+    open_vm();
+    lua_gc(vm.L, LUA_GCSETSTEPMUL, stepmul);
+    lua_pushinteger(vm.L, (lua_Integer)tables);
+    lua_setglobal(vm.L, "N");
+    lab_run(vm.L, "collectgarbage() collectgarbage('stop') for i = 1, N do x = { i } end x = nil "
+                  "collectgarbage('restart')");
+    lab_fake_time();
+    clock_of_the_lab = ljt_kernel.now;
+    ljt_kernel.now = clock_that_goes;
+    between_steps = between;
+    ljt_idle_wait(counting_wait, NULL, LJT_IDLE_FOREVER, false);
+    cr_assert(sizes < SWEPT);
+}
+
+#define SLOW UINT64_C(2000000) /* ns */
+static unsigned fast_from, slow_from;
+
+/* Slow until ten steps that sweep were as small as can be, fast for six, slow again. */
+static void be_slow_fast_and_slow(void)
+{
+    static unsigned alike;
+    alike = sizes > 1 && swept[sizes - 1] > 100 && swept[sizes - 1] == swept[sizes - 2] ? alike + 1 : 0;
+    if (fast_from == 0 && alike == 10) {
+        fast_from = sizes;
+        reading_takes = 0;
+    }
+    if (fast_from != 0 && sizes == fast_from + 6) {
+        slow_from = sizes;
+        reading_takes = SLOW;
+    }
+}
+
+Test(idle, a_step_that_takes_long_makes_the_next_smaller)
+{
+    reading_takes = SLOW;
+    collect_tables(200000, 200, be_slow_fast_and_slow);
+    cr_assert(slow_from != 0 && sizes > slow_from + 8, "%u steps", sizes);
+    for (unsigned i = fast_from + 1; i < slow_from; i++)
+        cr_expect(swept[i] > swept[i - 1] * 5 / 4, "step %u: %llu, %llu before", i,
+                  (unsigned long long)swept[i], (unsigned long long)swept[i - 1]);
+    for (unsigned i = slow_from + 1; i < slow_from + 6; i++)
+        cr_expect(swept[i] < swept[i - 1] * 3 / 4, "step %u: %llu, %llu before", i,
+                  (unsigned long long)swept[i], (unsigned long long)swept[i - 1]);
+}
+
+/* 1,024 of LuaJIT's steps, each of which sweeps 40 objects here. */
+Test(idle, no_step_is_larger_than_the_largest)
+{
+    collect_tables(300000, 20, NULL);
+    uint64_t largest = 0;
+    unsigned as_large = 0;
+    for (unsigned i = 0; i < sizes; i++)
+        largest = swept[i] > largest ? swept[i] : largest;
+    for (unsigned i = 0; i < sizes; i++)
+        as_large += swept[i] > 1000 * 40;
+    cr_expect(largest <= 1030 * 40, "%llu objects", (unsigned long long)largest);
+    cr_expect(as_large >= 3, "%u steps", as_large);
+}
+
 static void *seen = &finalized;
 static void *(*get_exdata)(lua_State *L);
 
