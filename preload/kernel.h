@@ -65,8 +65,11 @@ void ljt_kernel_probe(void);
 /* The part of it that decides whether there is any use in us: facts.dontneed_zeroes, found out and returned. */
 bool ljt_kernel_probe_dontneed(void);
 
-/* process_madvise's word for the calling process (Linux 6.15): no descriptor that a fork would make stale. */
-#define LJT_PIDFD_SELF (-10001)
+/*
+ * process_madvise's word for who calls (Linux 6.15): no descriptor that a fork would make stale. The thread's, not the
+ * process's: that is another number since 6.17, and of no use once the first thread has ended.
+ */
+#define LJT_PIDFD_SELF (-10000)
 
 /* Own memory: zeroed, page-aligned, outside every malloc. NULL when there is none. */
 void *ljt_kernel_alloc(size_t len);

@@ -107,7 +107,7 @@ void ljt_doctor_check_machine(struct ljt_doctor *d)
         ljt_found(d, LJT_LEVEL_NOTE, "", NULL, "no MADV_WIPEONFORK (Linux 4.14): only fork() is noticed");
     ljt_found(d, LJT_LEVEL_OK, "", NULL, "%s",
               advise_itself() ? "process_madvise: many pages with one call"
-                              : "no process_madvise on itself (Linux 6.13): madvise is used");
+                              : "no process_madvise on itself (Linux 6.15): madvise is used");
     check_huge_pages(d);
 }
 

@@ -5,9 +5,13 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "purge.h"
 #include "thp.h"
@@ -172,6 +176,44 @@ Test(purge, a_kernel_that_refuses_batches_is_not_asked_again)
     ljt_purge_claims(a);
     expect_all_gone(a, 100, 3000, 5);
     cr_expect(batches == 1 && calls > 100, "%u", batches);
+}
+
+static struct iovec own_page;
+
+static bool first_thread_has_ended(void)
+{
+    char state = 0;
+    FILE *f = fopen("/proc/self/stat", "re");
+    bool read = f != NULL && fscanf(f, "%*d (%*[^)]) %c", &state) == 1;
+    if (f != NULL)
+        fclose(f);
+    return read && state == 'Z';
+}
+
+static void *give_back_alone(void *arg)
+{
+    bool alone = lab_await(first_thread_has_ended());
+    _exit(alone && ljt_kernel.process_madvise(&own_page, 1, MADV_DONTNEED) == (ssize_t)own_page.iov_len ? 0
+                                                                                                        : 1);
+    return arg;
+}
+
+/* The kernel itself. */
+Test(purge, batches_need_no_first_thread)
+{
+    int status = 0;
+    own_page = (struct iovec){ljt_kernel_alloc(ljt_page_size), ljt_page_size};
+    if (ljt_kernel.process_madvise(&own_page, 1, MADV_DONTNEED) < 0)
+        cr_skip_test("this kernel has no batches");
+    pid_t child = fork();
+    if (child == 0) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, give_back_alone, NULL) == 0)
+            pthread_exit(NULL);
+        _exit(2);
+    }
+    cr_assert(waitpid(child, &status, 0) == child);
+    cr_expect(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%x", (unsigned)status);
 }
 
 Test(purge, young_pages_stay)
