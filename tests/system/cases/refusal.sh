@@ -64,6 +64,11 @@ test_sandbox_that_kills_for_madvise_is_told() {
 	need_seccomp
 	refuses 'seccomp filter kills .*left alone' "$(host sandbox)" madvise kill "$LUAJIT"
 }
+test_sandbox_that_leaves_no_way_to_read_a_heap_is_told() {
+	need_seccomp
+	refuses 'seccomp filter kills for process_vm_readv and mincore.*left alone' \
+		"$(host sandbox)" process_vm_readv kill "$(host sandbox)" mincore kill "$LUAJIT"
+}
 # Where no child can be had to try it with, nothing is tried.
 test_sandbox_that_allows_no_child_is_told() {
 	need_seccomp
