@@ -251,6 +251,24 @@ Test(arena, a_vm_is_found_among_more_mappings_than_are_remembered)
     cr_expect(is_gated(&vm));
 }
 
+/* A VM that does not grow is of no use to us, so that this costs only who grows late among more than 1,024 that never do. */
+Test(arena, one_more_than_1024_that_have_not_grown_takes_the_place_of_the_oldest)
+{
+    enum { REMEMBERED = 1024 };
+    char *blocks = ljt_kernel_alloc(REMEMBERED * 128 * KIB);
+    struct lab_vm oldest = lab_vm_open(), next = lab_vm_open();
+    lab_vm_announce(&oldest);
+    lab_vm_announce(&next);
+    for (size_t i = 2; i < REMEMBERED + 1; i++)
+        ljt_arena_mapped((uintptr_t)blocks + (i - 2) * 128 * KIB, 128 * KIB, lab_pc());
+    lab_vm_grow(&oldest, 200 * KIB);
+    lab_vm_grow(&next, 200 * KIB);
+    for (int turn = 0; turn < 2 * REMEMBERED / 64; turn++)
+        lab_vm_mapped_again(&next);
+    cr_expect(lab_arena_of(oldest.m) == NULL);
+    cr_expect(is_gated(&next));
+}
+
 static ssize_t no_peek(void *to, const void *from, size_t len)
 {
     (void)to, (void)from, (void)len;

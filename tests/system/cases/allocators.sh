@@ -21,6 +21,7 @@ test_allocf_wrapped_and_unwrapped() { plays unwrap; }
 test_allocf_wrapped_before_growth_and_unwrapped_after() { plays wrap-first; }
 test_allocf_wrapped_around_the_original() { plays wrap-raw; }
 test_allocf_replaced_for_new_blocks() { plays replace; }
+test_allocf_replaced_before_growth() { plays replace-early; }
 test_allocf_limited() { plays limit; }
 test_allocf_flipped_a_thousand_times() { plays flip; }
 

@@ -1,15 +1,16 @@
 /*
  * allocf_games GAME: hosts that play with lua_setallocf, while the state's memory is being purged.
- *   set-back     puts the allocator that it saw at the very start back, once the state has grown, and goes on
- *   wrap-early   puts a wrapper around the allocator before the state grows
- *   wrap-state   the same with the allocator's own data: linked statically, it looks like LuaJIT's own function
- *   wrap-late    puts a wrapper around the allocator when the state has grown
- *   unwrap       wraps late and takes the wrapper away again
- *   wrap-raw     puts a wrapper around the allocator that it saw at the very start when the state has grown
- *   wrap-first   puts a wrapper around it before the state grows, and takes that away when it has grown
- *   replace      serves new blocks from memory of its own when the state has grown, and passes on what it does not know
- *   limit        wraps late, and refuses what goes beyond a limit, as Tarantool's does: out of memory, often
- *   flip         changes between the first and the current allocator, a thousand times
+ *   set-back       puts the allocator that it saw at the very start back, once the state has grown, and goes on
+ *   wrap-early     puts a wrapper around the allocator before the state grows
+ *   wrap-state     the same with the allocator's own data: linked statically, it looks like LuaJIT's own function
+ *   wrap-late      puts a wrapper around the allocator when the state has grown
+ *   unwrap         wraps late and takes the wrapper away again
+ *   wrap-raw       puts a wrapper around the allocator that it saw at the very start when the state has grown
+ *   wrap-first     puts a wrapper around it before the state grows, and takes that away when it has grown
+ *   replace        serves new blocks from memory of its own when the state has grown, and passes on what it does not know
+ *   replace-early  the same before the state grows, so that its arena never does
+ *   limit          wraps late, and refuses what goes beyond a limit, as Tarantool's does: out of memory, often
+ *   flip           changes between the first and the current allocator, a thousand times
  */
 #include <stdbool.h>
 #include <sys/mman.h>
@@ -101,6 +102,16 @@ static int overflow(lua_State *L)
     return 0;
 }
 
+/* While another state grows the library looks at all that have not. */
+static void grow_a_neighbour(void)
+{
+    lua_State *L = luaL_newstate();
+
+    if (!L || luaL_dostring(L, "local t = {} for i = 1, 20000 do t[i] = {i} end"))
+        die("no neighbour");
+    lua_close(L);
+}
+
 static void work(struct churn *c, int rounds, const char *when)
 {
     for (int i = 0; i < rounds; i++) {
@@ -125,6 +136,12 @@ int main(int argc, char **argv)
     if (!L)
         die("no Lua state");
     first = lua_getallocf(L, &first_data);
+    if (!strcmp(game, "replace-early")) {
+        prepare_to_replace();
+        wrapper.inner = first;
+        wrapper.inner_data = first_data;
+        lua_setallocf(L, replace, &wrapper);
+    }
     churn_open(&c, L, 8000, 99);
     if (!strcmp(game, "wrap-early") || !strcmp(game, "wrap-first")) {
         wrapper.inner = first;
@@ -135,9 +152,13 @@ int main(int argc, char **argv)
         lua_setallocf(L, pass_on_as_it_is, first_data);
     }
     work(&c, 6, "before the change");
+    if (!strcmp(game, "replace-early"))
+        grow_a_neighbour();
     later = lua_getallocf(L, &later_data);
-    if (later_data != (later == pass_on ? (void *)&wrapper : first_data))
+    if (later_data != (later == pass_on || later == replace ? (void *)&wrapper : first_data))
         die("the allocator's data was replaced");
+    if (!strcmp(game, "replace-early") && later != replace)
+        die("the program's own allocator was replaced");
 
     if (!strcmp(game, "set-back")) {
         lua_setallocf(L, first, first_data);
@@ -180,7 +201,7 @@ int main(int argc, char **argv)
         }
         if (wrapper.refusals < 10)
             die("%ld refusals", wrapper.refusals);
-    } else if (strcmp(game, "wrap-early") && strcmp(game, "wrap-state")) {
+    } else if (strcmp(game, "wrap-early") && strcmp(game, "wrap-state") && strcmp(game, "replace-early")) {
         die("unknown game '%s'", game);
     }
     work(&c, 10, "after the change");
@@ -188,8 +209,8 @@ int main(int argc, char **argv)
         lua_setallocf(L, later, later_data);
         work(&c, 6, "without the wrapper");
     }
-    if (!strncmp(game, "wrap", 4) && wrapper.calls + inner_calls < 50000)
-        die("the wrapper was not called: %ld", wrapper.calls + inner_calls);
+    if ((!strncmp(game, "wrap", 4) || !strncmp(game, "replace", 7)) && wrapper.calls + inner_calls < 50000)
+        die("the program's allocator was not called: %ld", wrapper.calls + inner_calls);
     lua_close(L);
     churn_release(&c);
     printf("%s: allocator %s\n", game, first == later ? "never replaced" : "replaced");
