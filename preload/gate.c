@@ -202,7 +202,7 @@ void ljt_gate_fork_prepare(void)
 
 void ljt_gate_fork_parent(void)
 {
-    atomic_fetch_sub_explicit(&ljt_wiped.forking, 1, memory_order_release);
+    atomic_fetch_sub_explicit(&ljt_wiped.forking, 1, memory_order_release); /* pairs with hold */
 }
 
 void ljt_gate_fork_child(void)

@@ -90,6 +90,9 @@ inline fork()
     forking = true;
     !holding;
 #endif
+#ifdef RELEASE_OF_FORKING_DROPPED
+    forking = false; /* the parent's handler: seen before the copy has ended */
+#endif
     if
     :: forking = false /* the parent's story */
     :: d_step {        /* the child's: memory as it is now, without the reclaimer; the kernel wipes */
