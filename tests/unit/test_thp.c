@@ -202,7 +202,8 @@ Test(thp, nothing_where_there_are_no_huge_pages)
 
 Test(thp, nothing_where_the_process_has_none)
 {
-    cr_assert_eq(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+    if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) != 0)
+        cr_skip_test("an emulator, or a kernel without huge pages");
     expect_no_advice(ALWAYS);
 }
 
