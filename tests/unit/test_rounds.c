@@ -4,15 +4,23 @@
 #include "lab.h"
 
 #include <lualib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #include "pressure.h"
 #include "rounds.h"
 #include "segments.h"
 #include "spending.h"
+#include "thp.h"
 
 #define MS UINT64_C(1000000)
 
 TestSuite(rounds, .init = lab_init, .timeout = LAB_TIMEOUT);
+
+static uint64_t no_cpu(void)
+{
+    return 0;
+}
 
 /* Seen by ThreadSanitizer: the list of the segments was read while the VM's thread was at it. */
 Test(rounds, while_a_request_stands_the_work_is_the_mutator_s)
@@ -94,11 +102,6 @@ Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
 }
 
 /* ---- Time that passes ---- */
-
-static uint64_t no_cpu(void)
-{
-    return 0;
-}
 
 static void begin_time(void)
 {
@@ -273,4 +276,112 @@ Test(rounds, slack_is_left_after_a_fall)
     live_for(&vm, a, 300 * MS);
     cr_expect(footprint(a) >= 9 * live && footprint(a) < peak, "%zu KiB, live %zu", footprint(a) / KIB,
               (size_t)live / KIB);
+}
+
+/* ---- Blocks that have a mapping of their own ---- */
+
+#define DIRECT 40
+#define DIRECT_SIZE (300 * KIB)
+
+/* Where nothing that is free is large enough they are mapped directly, beside the segments and between them. */
+static unsigned char *direct[DIRECT];
+static int (*real_madvise)(void *addr, size_t len, int advice);
+static ssize_t (*real_process_madvise)(const struct iovec *ranges, size_t count, int advice);
+static size_t advised, split, purged;
+
+static uintptr_t direct_lo(unsigned i)
+{
+    return ljt_page_down((uintptr_t)direct[i]);
+}
+
+static uintptr_t direct_hi(unsigned i)
+{
+    return ljt_page_up((uintptr_t)direct[i] + DIRECT_SIZE);
+}
+
+static void expect_no_block_in(const void *addr, size_t len, int advice)
+{
+    uintptr_t lo = (uintptr_t)addr;
+    for (unsigned i = 0; i < DIRECT; i++)
+        cr_assert(direct[i] == NULL || lo >= direct_hi(i) || lo + len <= direct_lo(i),
+                  "advice %d for a block that is mapped directly", advice);
+    advised += advice == MADV_NOHUGEPAGE;
+    split += advice == MADV_COLD;
+    purged += advice == MADV_DONTNEED ? len : 0;
+}
+
+static int watched_madvise(void *addr, size_t len, int advice)
+{
+    expect_no_block_in(addr, len, advice);
+    return advice == MADV_DONTNEED ? real_madvise(addr, len, advice) : 0;
+}
+
+static ssize_t watched_process_madvise(const struct iovec *ranges, size_t count, int advice)
+{
+    for (size_t i = 0; i < count; i++)
+        expect_no_block_in(ranges[i].iov_base, ranges[i].iov_len, advice);
+    return real_process_madvise(ranges, count, advice);
+}
+
+static ssize_t huge_pages_always(const char *path, char *buf, size_t size)
+{
+    const char *text = strstr(path, "hpage_pmd_size") != NULL ? "2097152\n" : "[always] madvise never\n";
+    return (ssize_t)strlen(strncpy(buf, text, size));
+}
+
+/* How many blocks begin or end where a segment ends or begins: advice for a byte more would meet them. */
+static unsigned neighbours(const struct ljt_lj_state *m)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < DIRECT; i++)
+        for (const struct ljt_lj_segment *s = &m->seg; s != NULL; s = s->next)
+            n += s->base == direct_hi(i) || s->base + s->size == direct_lo(i);
+    return n;
+}
+
+static void expect_only_segments_are_touched(void)
+{
+    lab_fake_time();
+    lab_pass_time(1); /* time 0 is never */
+    ljt_kernel.thread_cpu = no_cpu;
+    ljt_spending_open(ljt_kernel.now());
+    ljt_kernel.read_file = huge_pages_always;
+    struct lab_vm vm = lab_vm_open();
+    luaL_openlibs(vm.L);
+    lab_run(vm.L, "pad, keep, gone = {}, {}, {} for i = 1, 3000 do pad[i] = { i } end");
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    if (ljt_config.mode == LJT_MODE_PATCHED && !a->is_patched)
+        cr_skip_test("this LuaJIT has no GC64");
+    for (unsigned i = 0; i < DIRECT; i++) {
+        do
+            direct[i] = lab_vm_allocf(&vm)(vm.m, NULL, 0, DIRECT_SIZE);
+        while (!ljt_lj_chunk_is_direct(lab_chunk(direct[i])));
+        memset(direct[i], (int)i + 1, DIRECT_SIZE);
+        lab_run(vm.L, "for i = 1, 800 do gone[#gone + 1] = ('x'):rep(1000) .. #gone "
+                      "if i % 50 == 0 then keep[#keep + 1] = ('y'):rep(200) .. #keep end end");
+    }
+    cr_assert(neighbours(vm.m) > 0, "no block lies beside a segment: nothing would be shown");
+    real_madvise = ljt_kernel.madvise;
+    real_process_madvise = ljt_kernel.process_madvise;
+    ljt_kernel.madvise = watched_madvise;
+    ljt_kernel.process_madvise = watched_process_madvise;
+    live_for(&vm, a, 1200 * MS);
+    lab_run(vm.L, "gone = nil collectgarbage() collectgarbage()");
+    live_for(&vm, a, 5000 * MS);
+    cr_expect(advised > 0 && split > 0, "%zu segments advised, %zu huge pages split", advised, split);
+    cr_expect_gt(purged, 16 * MIB, "%zu KiB", purged / KIB);
+    for (unsigned i = 0; i < DIRECT; i++)
+        for (size_t at = 0; at < DIRECT_SIZE; at++)
+            cr_assert_eq(direct[i][at], i + 1, "block %u, byte %zu", i, at);
+}
+
+Test(rounds, blocks_that_are_mapped_directly_are_neither_advised_nor_purged)
+{
+    expect_only_segments_are_touched();
+}
+
+Test(rounds, nor_are_those_of_our_own_allocator)
+{
+    ljt_config.mode = LJT_MODE_PATCHED;
+    expect_only_segments_are_touched();
 }

@@ -49,6 +49,17 @@ test_mappings_do_not_grow_by_100000_runs() {
 	end "$(sized 100000)"
 }
 
+# They are no part of the heap, and mremap would not grow them beside mappings of other advice.
+test_large_blocks_are_neither_advised_nor_purged() {
+	need_library
+	start_under '[always] madvise never' LARGE=40 20000
+	local peak more
+	trough
+	expect_at_least "$(kept_out_kb)" 4000 "KiB in mappings without huge pages"
+	end 20000
+	grep -q '^large 40, advised 0$' out || fail "$(grep large out)"
+}
+
 # charge_of_huge_pages [VARIABLE=VALUE]: $charged and $left, what the group is charged in the peak, and at last in the trough
 charge_of_huge_pages() {
 	local peak more status=0
