@@ -10,6 +10,7 @@
 #include "growth.h"
 #include "kernel.h"
 #include "log.h"
+#include "mask.h"
 #include "purge.h"
 #include "reclaim.h"
 #include "refuse.h"
@@ -152,12 +153,9 @@ void ljt_arena_grew(struct ljt_arena *a, size_t len)
         atomic_fetch_or_explicit(want, LJT_WANT_START, memory_order_release);
 }
 
-void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
+static void mapped(struct ljt_module *module, uintptr_t addr, size_t len, uintptr_t pc)
 {
     bool first = len == LJT_LJ_GRANULARITY;
-    struct ljt_module *module = ljt_module_find(pc);
-    if (module == NULL && !first)
-        return;
     /* The loader is not asked about what can't have changed: it has locks that a fork does not like to see held. */
     if (first && (module == NULL || !module->pinned) && (module = ljt_module_resolve(pc)) == NULL)
         return;
@@ -187,6 +185,17 @@ void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
     }
     if (armed)
         ljt_growth_mapped(module, len);
+}
+
+void ljt_arena_mapped(uintptr_t addr, size_t len, uintptr_t pc)
+{
+    struct ljt_module *module = ljt_module_find(pc);
+    if (module == NULL && len != LJT_LJ_GRANULARITY)
+        return;
+    sigset_t before;
+    ljt_mask_signals(&before);
+    mapped(module, addr, len, pc);
+    ljt_mask_restore(&before);
 }
 
 /* Is memory of a going away without its VM having closed? Then the host had taken the gate away before. */
@@ -221,15 +230,16 @@ void ljt_arena_forget(uintptr_t addr, size_t len)
 
 void ljt_arena_shrinking(uintptr_t addr, size_t len, uintptr_t pc)
 {
-    if (ljt_module_find(pc) != NULL)
-        ljt_arena_forget(addr, len);
+    if (ljt_module_find(pc) == NULL)
+        return;
+    sigset_t before;
+    ljt_mask_signals(&before);
+    ljt_arena_forget(addr, len);
+    ljt_mask_restore(&before);
 }
 
-void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
+static void unmapping(struct ljt_module *module, uintptr_t addr, size_t len)
 {
-    struct ljt_module *module = ljt_module_find(pc);
-    if (module == NULL)
-        return;
     atomic_fetch_sub_explicit(&module->mapped, len, memory_order_relaxed);
     atomic_fetch_add_explicit(&module->map_events, 1, memory_order_release);
 
@@ -261,6 +271,17 @@ void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
                                   memory_order_release);
         ljt_lock_release(&ljt_wiped.word[i].life);
     }
+}
+
+void ljt_arena_unmapping(uintptr_t addr, size_t len, uintptr_t pc)
+{
+    struct ljt_module *module = ljt_module_find(pc);
+    if (module == NULL)
+        return;
+    sigset_t before;
+    ljt_mask_signals(&before);
+    unmapping(module, addr, len);
+    ljt_mask_restore(&before);
 }
 
 void ljt_arena_remapped(uintptr_t old_addr, size_t old_len, size_t new_len, uintptr_t pc)

@@ -6,6 +6,7 @@
 #include "arena.h"
 #include "config.h"
 #include "log.h"
+#include "mask.h"
 #include "module.h"
 #include "next.h"
 
@@ -39,6 +40,8 @@ static newstate_fn *find_real(uintptr_t pc)
     if (found != NULL)
         return (newstate_fn *)found;
     int saved = errno;
+    sigset_t before;
+    ljt_mask_signals(&before);
     struct ljt_module_definition own, other;
     if (ljt_module_define(pc, "lua_newstate", &own)) {
         found = (void *)own.address;
@@ -54,6 +57,7 @@ static newstate_fn *find_real(uintptr_t pc)
         found = find_in_scope_of(own.path);
     if (found == NULL && ljt_module_define(0, "lua_newstate", &own))
         found = (void *)own.address;
+    ljt_mask_restore(&before);
     errno = saved;
     return (newstate_fn *)found;
 }
@@ -87,25 +91,30 @@ void *ljt_birth_newstate(void *f, void *ud, uintptr_t third, uintptr_t fourth, u
     if (!ljt_config.enable || ljt_config.mode != LJT_MODE_PATCHED)
         return real(f, ud, third, fourth);
     int saved = errno;
+    sigset_t before;
+    ljt_mask_signals(&before);
     struct ljt_module *module = ljt_module_resolve((uintptr_t)real);
     struct ljt_arena *a = NULL;
     if (module != NULL && !atomic_load_explicit(&module->refuses, memory_order_relaxed) &&
         leaves_the_choice(module, f, ud, pc))
         a = ljt_arena_bear(module);
+    ljt_mask_restore(&before);
     errno = saved;
     if (a == NULL)
         return real(f, ud, third, fourth);
 
     void *L = real((void *)ljt_gate_trampoline(a->slot), a->m, third, fourth);
     saved = errno;
-    if (L != NULL) {
+    ljt_mask_signals(&before);
+    if (L != NULL)
         ljt_arena_born(a);
-        errno = saved;
-        return L;
-    }
-    static struct ljt_once once;
-    ljt_arena_close(a->slot);
+    else
+        ljt_arena_close(a->slot);
+    ljt_mask_restore(&before);
     errno = saved;
+    if (L != NULL)
+        return L;
+    static struct ljt_once once;
     L = real(f, ud, third, fourth);
     if (L != NULL) { /* else there is no memory: that is no refusal */
         atomic_store_explicit(&module->refuses, true, memory_order_relaxed);

@@ -8,6 +8,7 @@
 #include "arena.h"
 #include "delay.h"
 #include "kernel.h"
+#include "mask.h"
 #include "nudge.h"
 #include "reclaim.h"
 #include "unit.h"
@@ -249,6 +250,15 @@ static void step_aside(struct ljt_gate *g, struct ljt_gate_word *w)
     enter(g);
 }
 
+/* A VM begins or ends: there are locks in that, and the dynamic loader. */
+static void undisturbed(void (*step)(unsigned slot), unsigned slot)
+{
+    sigset_t before;
+    ljt_mask_signals(&before);
+    step(slot);
+    ljt_mask_restore(&before);
+}
+
 /*
  * Everything that is wanted of the mutator, with busy set. Takes bits off `want` one at a time and looks again, so
  * that a bit that comes meanwhile is seen too. A nudge waits for a call that grows, a unit for one that was not kept
@@ -273,13 +283,13 @@ static void serve(unsigned slot, bool grows)
             start = ljt_kernel.now();
         adoption |= want == 0 || (want & (LJT_WANT_PROVE | LJT_WANT_START)) != 0;
         if (want == 0) {
-            ljt_arena_reborn(slot);
+            undisturbed(ljt_arena_reborn, slot);
         } else if (want & LJT_WANT_HOLD) {
             step_aside(g, w);
             later |= LJT_WANT_REQUEST; /* a unit on top of that: not in the same wait */
         } else if (want & LJT_WANT_PROVE) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_PROVE, memory_order_acq_rel);
-            ljt_arena_prove(slot);
+            undisturbed(ljt_arena_prove, slot);
         } else if (want & LJT_WANT_REQUEST & ~later) {
             bool last = ljt_unit_serve(&ljt_arenas[slot]);
             ljt_dawdle();
@@ -288,7 +298,7 @@ static void serve(unsigned slot, bool grows)
             later |= LJT_WANT_REQUEST; /* one a call */
         } else if (want & LJT_WANT_START) {
             atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_START, memory_order_acq_rel);
-            ljt_arena_consider_start(slot);
+            undisturbed(ljt_arena_consider_start, slot);
         } else if (want & LJT_WANT_NUDGE & ~later) {
             if (atomic_fetch_and_explicit(&w->want, ~(uint32_t)LJT_WANT_NUDGE, memory_order_acq_rel) &
                 LJT_WANT_NUDGE)
@@ -318,7 +328,7 @@ static __attribute__((noinline, cold)) void *slow_call(void *ud, void *ptr, size
     serve(slot, nsize > osize);
     bool closes = ptr != NULL && ptr == g->gg && nsize == 0 && ljt_arena_owns(slot, ud);
     if (closes)
-        ljt_arena_close(slot);
+        undisturbed(ljt_arena_close, slot);
     else
         mem = g->allocf(ud, ptr, osize, nsize);
     leave(g);

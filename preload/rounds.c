@@ -108,10 +108,12 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
             a->pace.posted = false;
             return DONE;
         }
-        uint64_t now = ljt_kernel.now();
-        if (silence(a, now) >= SILENCE && !a->pace.wrapped && unit_by_hold(a))
+        uint64_t now = ljt_kernel.now(), silent = silence(a, now);
+        /* One call for so long may never return (a handler has jumped out of it): other arenas are not to wait for that. */
+        bool stranded = a->pace.posted && silent > PATIENCE && (a->pace.seq & 1) != 0;
+        if (silent >= SILENCE && !stranded && !a->pace.wrapped && unit_by_hold(a))
             return ljt_arena_is(a, LJT_ARENA_ARMED) ? DONE : GONE;
-        if (now - start > PATIENCE)
+        if (now - start > (stranded ? POLL / 2 : PATIENCE))
             return PENDING;
         if (!a->pace.posted) {
             a->work.served = 0;
@@ -438,7 +440,8 @@ uint64_t ljt_rounds_turn(struct ljt_arena *a, uint64_t now)
         now = ljt_kernel.now();
         ljt_spending_charge(now);
         /* What is claimed goes back before a pause, which may be long: the VM would map more meanwhile. */
-    } while (more && now < until && (ljt_spending_wait() == 0 || a->pace.stage == STAGE_HAND_BACK) &&
+    } while (more && !a->pace.posted && now < until &&
+             (ljt_spending_wait() == 0 || a->pace.stage == STAGE_HAND_BACK) &&
              ljt_arena_is(a, LJT_ARENA_ARMED));
     /* Who comes to do what is posted rings: what is claimed then is not to stay out for as long as we sleep. */
     if (a->pace.posted)

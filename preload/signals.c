@@ -10,6 +10,7 @@
 #include "gate.h"
 #include "lock.h"
 #include "log.h"
+#include "mask.h"
 #include "next.h"
 #include "reclaim.h"
 #include "text.h"
@@ -73,16 +74,14 @@ static bool borrowed_memory(void)
 /* A handler that calls sigaction must not find the lock taken by its own thread. */
 static void lock(sigset_t *before)
 {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, before);
+    ljt_mask_signals(before);
     ljt_lock_acquire(&ljt_wiped.signals);
 }
 
 static void unlock(const sigset_t *before)
 {
     ljt_lock_release(&ljt_wiped.signals);
-    pthread_sigmask(SIG_SETMASK, before, NULL);
+    ljt_mask_restore(before);
 }
 
 void ljt_signals_install(void)

@@ -1,15 +1,15 @@
 #include "thread.h"
 
 #include <pthread.h>
-#include <signal.h>
+
+#include "mask.h"
 
 int ljt_thread_start(void *(*run)(void *), void *arg)
 {
-    sigset_t all, before;
+    sigset_t before;
     pthread_attr_t attr;
     pthread_t thread;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    ljt_mask_signals(&before);
     int err = pthread_attr_init(&attr);
     if (err == 0) {
         pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -17,6 +17,6 @@ int ljt_thread_start(void *(*run)(void *), void *arg)
         err = pthread_create(&thread, &attr, run, arg);
         pthread_attr_destroy(&attr);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    ljt_mask_restore(&before);
     return err;
 }

@@ -10,6 +10,8 @@
 #include <lualib.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -571,4 +573,65 @@ Test(arena, another_vm_s_growth_leaves_a_wiped_word_alone)
     atomic_store(want, LJT_WANT_LIVE);
     ljt_arena_grew(a, 1 * MIB);
     cr_expect_eq(atomic_load(want), LJT_WANT_LIVE | LJT_WANT_START);
+}
+
+/* ---- A signal handler that jumps out of a call ---- */
+
+static sigjmp_buf landing;
+static ssize_t (*real_peek)(void *to, const void *from, size_t len);
+static unsigned (*real_threads)(void);
+
+static void jump(int signo)
+{
+    (void)signo;
+    siglongjmp(landing, 1);
+}
+
+/* Under the registry lock. */
+static ssize_t interrupted_peek(void *to, const void *from, size_t len)
+{
+    raise(SIGUSR1);
+    return real_peek(to, from, len);
+}
+
+/* Under the lock of the symbols. */
+static unsigned interrupted_threads(void)
+{
+    raise(SIGUSR1);
+    return real_threads();
+}
+
+Test(arena, a_jump_out_of_a_mapping_leaves_nothing_locked)
+{
+    struct lab_vm vm = lab_vm_open();
+    lab_vm_announce(&vm);
+    lab_vm_grow(&vm, 200 * KIB);
+    signal(SIGUSR1, jump);
+    real_peek = ljt_kernel.peek;
+    ljt_kernel.peek = interrupted_peek;
+    if (sigsetjmp(landing, 1) == 0) {
+        lab_vm_mapped_again(&vm);
+        cr_assert_fail("nobody has jumped");
+    }
+    ljt_kernel.peek = real_peek;
+    cr_assert_eq(atomic_load(&ljt_wiped.registry), 0);
+    struct lab_vm another = lab_vm_open();
+    lab_vm_arm(&another);
+}
+
+Test(arena, a_jump_out_of_the_first_call_leaves_nothing_locked)
+{
+    struct lab_vm vm = lab_vm_open(), another = lab_vm_open();
+    struct ljt_arena *a = lab_vm_adopt(&vm);
+    signal(SIGUSR1, jump);
+    real_threads = ljt_kernel.threads;
+    ljt_kernel.threads = interrupted_threads;
+    if (sigsetjmp(landing, 1) == 0) {
+        call(&vm);
+        cr_assert_fail("nobody has jumped");
+    }
+    ljt_kernel.threads = real_threads;
+    cr_expect_eq(atomic_load(&ljt_gates[a->slot].busy) % 2, 1, "it never returned");
+    cr_assert_eq(atomic_load(&ljt_wiped.symbols), 0);
+    lab_vm_arm(&another);
 }

@@ -101,6 +101,54 @@ Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
     cr_expect(wish > ljt_kernel.now() + 60 * LJT_PRESSURE_INTERVAL && wish != UINT64_MAX, "nobody asks");
 }
 
+/* ---- A call that never returns ---- */
+
+static uint64_t clock_of_reads = 1;
+static unsigned polls;
+
+static uint64_t later_at_each_look(void)
+{
+    return clock_of_reads += 1000;
+}
+
+static void count_polls(const volatile void *word, uint32_t value, uint64_t ns)
+{
+    (void)word, (void)value;
+    polls++;
+    clock_of_reads += ns;
+}
+
+static unsigned polls_of_a_turn(struct ljt_arena *a)
+{
+    polls = 0;
+    ljt_rounds_turn(a, ljt_kernel.now());
+    return polls;
+}
+
+/* Nobody else has a turn meanwhile. */
+Test(rounds, a_call_that_never_returns_is_waited_for_once)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    _Atomic uint64_t *busy = &ljt_gates[a->slot].busy;
+    ljt_kernel.now = later_at_each_look;
+    ljt_kernel.futex_wait = count_polls;
+    ljt_kernel.thread_cpu = no_cpu;
+    ljt_spending_open(ljt_kernel.now());
+    atomic_fetch_add(busy, 1); /* somebody has jumped out of it */
+    cr_expect_gt(polls_of_a_turn(a), 10);
+    for (int i = 0; i < 10; i++) {
+        clock_of_reads += 1000 * MS;
+        cr_expect_eq(polls_of_a_turn(a), 1);
+    }
+    cr_expect(a->pace.posted && a->work.segments == 0);
+    atomic_fetch_add(busy, 2); /* a later call, which is long as well */
+    cr_expect_gt(polls_of_a_turn(a), 10);
+    atomic_fetch_add(busy, 1); /* and returns */
+    polls_of_a_turn(a);
+    cr_expect_gt(a->work.segments, 0);
+}
+
 /* ---- Time that passes ---- */
 
 static void begin_time(void)

@@ -12,6 +12,7 @@ survives() {
 	run_host "${EAGER[@]}" "$@" --results results.csv
 	grep -q '^stress: nothing damaged' out || fail "the host did not get to its end"
 	[ -z "$LJT_SO" ] || expect_at_least "$(sed -n 's/^purged_bytes,//p' results.csv)" 1000000 "bytes purged"
+	expect_at_least "$(sed -n 's/^jump_out_of_call,//p' results.csv)" 4 "jumps out of an allocator call"
 }
 
 test_10_million_operations() { survives "$LJT_SO" "$(host stress)" --operations 1e7 --threads 3; }

@@ -1,6 +1,6 @@
 /*
  * stress [--operations N] [--seed S] [--threads T] [--states K] [--every B] [--without EVENT,...]
- *        [--leave 1] [--results FILE]
+ *        [--abandon A] [--leave 1] [--results FILE]
  *
  * N operations (allocate, reallocate, free) on the allocators of T * K Lua states, by T threads. A thread takes a state,
  * works on it for a while, and puts it back: states move between threads, and rest in between. Meanwhile, at random:
@@ -9,10 +9,13 @@
  *   close                    of a state, and a new one in its place
  *   cancel                   of a thread that works on a state
  *   rest                     of a state that the reclaimer then takes, and that comes back at that moment
+ * about every B batches of some 10,000 operations (20), and
  *   jump                     longjmp out of a signal handler, not out of an allocator call
- * about every B batches of some 10,000 operations (20). --without leaves some of these out (by the names below); --leave 1
- * has the process exit while its threads work. Prints the seed and its progress; ends with status 0 if no
- * byte was other than it should be. With --results: lines of name,value.
+ *   jump_out_of_call         the same out of one, A times (16): its state is never called nor closed again, and leaks; what
+ *                            is in it is checked at the end like all else
+ * --without leaves some of these out (by the names below); --leave 1 has the process exit while its threads work. Prints
+ * the seed and its progress; ends with status 0 if no byte was other than it should be. With --results: lines of
+ * name,value.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -24,6 +27,7 @@
 #include "stress.h"
 
 #define JUMP_SIGNAL (SIGRTMIN + 3)
+#define ABANDON_SIGNAL (SIGRTMIN + 4)
 #define HANG_SECONDS 180 /* a child that takes so long hangs, and its parent with it */
 
 extern char **environ;
@@ -42,13 +46,15 @@ static struct {
     const char *results;
     unsigned without; /* a bit an event */
     unsigned every;   /* batches between two events, on average */
+    unsigned abandon;
     int leave;
-} option = {10000000, 0, 4, 4, NULL, 0, 20, 0};
+} option = {.operations = 10000000, .threads = 4, .states = 4, .every = 20, .abandon = 16};
 
 struct worker {
     pthread_t thread;
     uint64_t random;
-    uint64_t operations, quota; /* the former read by main */
+    uint64_t operations, abandoned; /* read by main */
+    uint64_t quota;
     uint64_t events[EVENTS], ends[END_KINDS], jumps;
     struct heap *heap; /* which it works on */
     unsigned batch;
@@ -58,6 +64,7 @@ struct worker {
 
 static pthread_mutex_t pool_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct heap *pool_first, **pool_last = &pool_first;
+static struct heap *abandoned; /* no part of it any more */
 
 static void pool_put(struct heap *h)
 {
@@ -79,16 +86,49 @@ static struct heap *pool_take(void)
     return h;
 }
 
+static struct heap *heap_new(uint64_t *random)
+{
+    struct heap *h = calloc(1, sizeof *h);
+    if (!h)
+        die("out of memory");
+    h->random = random_next(random) | 1;
+    heap_open(h);
+    return h;
+}
+
 /* ---- Jumps ---- */
+
+enum { JUMPED = 1, JUMPED_OUT_OF_CALL };
 
 static __thread sigjmp_buf landing;
 static __thread volatile sig_atomic_t may_jump;
 
 static void jump(int signo)
 {
-    (void)signo;
     if (may_jump && !stress_inside)
-        siglongjmp(landing, 1);
+        siglongjmp(landing, JUMPED);
+    if (may_jump && stress_calling && signo == ABANDON_SIGNAL)
+        siglongjmp(landing, JUMPED_OUT_OF_CALL);
+}
+
+/* The thread goes on with a state that is new. */
+static void abandon(struct worker *w)
+{
+    struct heap *h = w->heap;
+    heap_abandon(h);
+    pthread_mutex_lock(&pool_lock);
+    h->next = abandoned;
+    abandoned = h;
+    pthread_mutex_unlock(&pool_lock);
+    w->heap = heap_new(&w->random);
+    __atomic_store_n(&w->abandoned, w->abandoned + 1, __ATOMIC_RELAXED);
+}
+
+/* They are due at even distances: by the end of the run all have been. */
+static int is_due(uint64_t operations, uint64_t jumps_out_of_calls)
+{
+    return jumps_out_of_calls < option.abandon &&
+           operations >= (jumps_out_of_calls + 1) * (option.operations / (option.abandon + 1));
 }
 
 /* ---- What happens at random ---- */
@@ -233,8 +273,14 @@ static void *work(void *argument)
     while (w->operations < w->quota) {
         w->heap = pool_take();
         w->batch = 2000 + (unsigned)random_below(&w->random, 16000);
-        if (sigsetjmp(landing, 1) != 0)
-            w->jumps++;
+        switch (sigsetjmp(landing, 1)) {
+        case JUMPED: w->jumps++; break;
+        case JUMPED_OUT_OF_CALL:
+            may_jump = 0;
+            abandon(w);
+            break;
+        default: break;
+        }
         may_jump = 1;
         while (w->batch > 0) {
             w->batch--;
@@ -299,8 +345,7 @@ static void parse(int argc, char **argv)
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)
             die("usage: stress [--operations N] [--seed S] [--threads T] [--states K] [--every B] [--without "
-                "EVENT,...] "
-                "[--leave 1] [--results FILE]");
+                "EVENT,...] [--abandon A] [--leave 1] [--results FILE]");
         if (!strcmp(argv[i], "--operations"))
             option.operations = number(argv[i + 1]);
         else if (!strcmp(argv[i], "--seed"))
@@ -313,6 +358,8 @@ static void parse(int argc, char **argv)
             option.without = events(argv[i + 1]);
         else if (!strcmp(argv[i], "--every"))
             option.every = (unsigned)number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--abandon"))
+            option.abandon = (unsigned)number(argv[i + 1]);
         else if (!strcmp(argv[i], "--leave"))
             option.leave = number(argv[i + 1]) != 0;
         else if (!strcmp(argv[i], "--results"))
@@ -338,60 +385,47 @@ static void report(FILE *out, const struct worker *workers, uint64_t operations,
             sum += workers[i].events[e];
         fprintf(out, "%s,%llu\n", event_name[e], (unsigned long long)sum);
     }
-    uint64_t jumps = 0, ends[END_KINDS] = {0};
+    uint64_t jumps = 0, out_of_calls = 0, ends[END_KINDS] = {0};
     for (unsigned i = 0; i < option.threads; i++) {
         jumps += workers[i].jumps;
+        out_of_calls += workers[i].abandoned;
         for (unsigned e = 0; e < END_KINDS; e++)
             ends[e] += workers[i].ends[e];
     }
     fprintf(out, "children_closed,%llu\nchildren_exited,%llu\nchildren_ended,%llu\n",
             (unsigned long long)ends[CLOSES], (unsigned long long)ends[EXITS],
             (unsigned long long)ends[ENDS]);
-    fprintf(out, "jump,%llu\nblocks_verified,%llu\npurged_bytes,%lld\npurge_calls,%lld\ndamaged,0\n",
-            (unsigned long long)jumps, (unsigned long long)verified,
+    fprintf(out,
+            "jump,%llu\njump_out_of_call,%llu\nblocks_verified,%llu\npurged_bytes,%lld\npurge_calls,%lld\n"
+            "damaged,0\n",
+            (unsigned long long)jumps, (unsigned long long)out_of_calls, (unsigned long long)verified,
             library_total("ljtrim_purged_bytes_total"), library_total("ljtrim_purge_calls_total"));
 }
 
-int main(int argc, char **argv)
+static void take_all_jumps(void)
 {
     struct sigaction act = {.sa_handler = jump, .sa_flags = SA_RESTART};
-    parse(argc, argv);
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("stress: --seed %llu --operations %llu --threads %u --states %u\n",
-           (unsigned long long)option.seed, (unsigned long long)option.operations, option.threads,
-           option.states);
     sigemptyset(&act.sa_mask);
     sigaction(JUMP_SIGNAL, &act, NULL);
+    sigaction(ABANDON_SIGNAL, &act, NULL);
+}
 
-    unsigned heaps = option.threads * option.states;
-    struct heap *heap = calloc(heaps, sizeof *heap);
-    struct worker *workers = calloc(option.threads, sizeof *workers);
-    if (!heap || !workers)
-        die("out of memory");
-    uint64_t random = option.seed;
-    for (unsigned i = 0; i < heaps; i++) {
-        heap[i].random = random_next(&random) | 1;
-        heap_open(&heap[i]);
-        pool_put(&heap[i]);
-    }
-    double began = seconds(), told = began;
-    for (unsigned i = 0; i < option.threads; i++) {
-        workers[i].random = random_next(&random);
-        workers[i].quota = option.leave ? UINT64_MAX : option.operations / option.threads + 1;
-        if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
-            die("no thread");
-    }
-
-    uint64_t operations = 0, before = 0;
-    double moved = began;
+/* Until the end: interrupts the workers, and dies if they hang. */
+static void watch(struct worker *workers, uint64_t random, double began)
+{
+    uint64_t operations = 0, abandonments = 0, before = 0;
+    double moved = began, told = began;
     while (operations < option.operations) {
-        sleep_ms(2 + (long)random_below(&random, 20));
+        int due = is_due(operations, abandonments);
+        sleep_ms(due ? 1 : 2 + (long)random_below(&random, 20));
         struct worker *w = &workers[random_below(&random, option.threads)];
         if (__atomic_load_n(&w->operations, __ATOMIC_RELAXED) < w->quota)
-            pthread_kill(w->thread, JUMP_SIGNAL);
-        operations = 0;
-        for (unsigned i = 0; i < option.threads; i++)
+            pthread_kill(w->thread, due ? ABANDON_SIGNAL : JUMP_SIGNAL);
+        operations = abandonments = 0;
+        for (unsigned i = 0; i < option.threads; i++) {
             operations += __atomic_load_n(&workers[i].operations, __ATOMIC_RELAXED);
+            abandonments += __atomic_load_n(&workers[i].abandoned, __ATOMIC_RELAXED);
+        }
         if (operations != before)
             moved = seconds();
         before = operations;
@@ -405,19 +439,48 @@ int main(int argc, char **argv)
                    told - began);
         }
     }
+}
+
+int main(int argc, char **argv)
+{
+    parse(argc, argv);
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("stress: --seed %llu --operations %llu --threads %u --states %u\n",
+           (unsigned long long)option.seed, (unsigned long long)option.operations, option.threads,
+           option.states);
+    take_all_jumps();
+
+    struct worker *workers = calloc(option.threads, sizeof *workers);
+    if (!workers)
+        die("out of memory");
+    uint64_t random = option.seed;
+    for (unsigned i = 0; i < option.threads * option.states; i++)
+        pool_put(heap_new(&random));
+    double began = seconds();
+    for (unsigned i = 0; i < option.threads; i++) {
+        workers[i].random = random_next(&random);
+        workers[i].quota = option.leave ? UINT64_MAX : option.operations / option.threads + 1;
+        if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
+            die("no thread");
+    }
+    watch(workers, random, began);
     if (option.leave) {
         printf("stress: left\n");
         exit(0);
     }
-    operations = 0;
+
+    uint64_t operations = 0, verified = 0;
     for (unsigned i = 0; i < option.threads; i++) {
         pthread_join(workers[i].thread, NULL);
         operations += workers[i].operations;
     }
-    uint64_t verified = 0;
-    for (unsigned i = 0; i < heaps; i++) {
-        heap_verify(&heap[i], "at the end");
-        verified += heap[i].verified;
+    for (struct heap *h = pool_first; h != NULL; h = h->next) {
+        heap_verify(h, "at the end");
+        verified += h->verified;
+    }
+    for (struct heap *h = abandoned; h != NULL; h = h->next) {
+        heap_verify(h, "at the end, abandoned");
+        verified += h->verified;
     }
     double took = seconds() - began;
     report(stdout, workers, operations, verified, took);
@@ -428,8 +491,8 @@ int main(int argc, char **argv)
         report(out, workers, operations, verified, took);
         fclose(out);
     }
-    for (unsigned i = 0; i < heaps; i++)
-        heap_close(&heap[i]);
+    for (struct heap *h = pool_first; h != NULL; h = h->next)
+        heap_close(h);
     printf("stress: nothing damaged\n");
     return 0;
 }

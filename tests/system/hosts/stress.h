@@ -33,11 +33,15 @@ struct heap {
     enum phase phase;
     unsigned left; /* operations in this phase */
     uint64_t verified;
+    struct block *in_hand; /* the one that the last operation was about */
     struct block block[HEAP_BLOCKS];
 };
 
 /* Set while a block and its record may disagree: nothing may jump out, nobody may be cancelled. */
 static __thread volatile int stress_inside;
+
+/* And while the allocator has been called: who jumps out then abandons the heap. */
+static __thread volatile int stress_calling;
 
 static inline uint64_t heap_random(struct heap *h) /* xorshift: faster than random_next */
 {
@@ -100,7 +104,12 @@ static inline void *heap_call(struct heap *h, void *at, size_t osize, size_t nsi
 {
     void *ud;
     lua_Alloc allocf = lua_getallocf(h->L, &ud);
-    return allocf(ud, at, osize, nsize);
+    stress_calling = 1;
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    at = allocf(ud, at, osize, nsize);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    stress_calling = 0;
+    return at;
 }
 
 static inline void block_resize(struct heap *h, struct block *b)
@@ -151,7 +160,7 @@ static inline unsigned heap_step(struct heap *h)
     case PHASE_TROUGH: i %= HEAP_BLOCKS / 16; break;
     default: break;
     }
-    struct block *b = &h->block[i];
+    struct block *b = h->in_hand = &h->block[i];
     if (i < HEAP_ELDERS && b->at != NULL && r >> 40 & 127)
         done = 0;
     else if (h->phase == PHASE_SHRINK && b->at == NULL)
@@ -199,6 +208,16 @@ static inline void heap_open(struct heap *h)
         heap_grow_by_itself(h);
     h->phase = PHASE_TROUGH;
     h->left = 0;
+}
+
+/*
+ * After a jump out of an allocator call, which may have left the heap torn, as it would have without the library. Nobody
+ * calls its allocator again; its blocks have to stay as they are, but for the one that the call was about.
+ */
+static inline void heap_abandon(struct heap *h)
+{
+    h->in_hand->at = NULL;
+    stress_inside = stress_calling = 0;
 }
 
 /* What lj_alloc has mapped directly is its owner's to free; the rest goes with the arena, as often as not. */

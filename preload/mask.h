@@ -1,0 +1,28 @@
+/*
+ * mask: a stretch of a host's thread in which no signal handler runs.
+ *
+ * A handler may leave by longjmp what it has interrupted. Out of a call of LuaJIT's allocator that costs the program one
+ * VM, without us. A lock of ours would stay locked for all VMs, the dynamic loader's for the whole process: so what
+ * such a call does with locks it does in such a stretch. Two system calls each, where memory was mapped or goes, and a few
+ * times in a VM's life; never in an ordinary call.
+ */
+#ifndef LJT_MASK_H
+#define LJT_MASK_H
+
+#include <pthread.h>
+#include <signal.h>
+
+/* Not by a raw system call: what glibc needs for setuid comes through. */
+static inline void ljt_mask_signals(sigset_t *before)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, before);
+}
+
+static inline void ljt_mask_restore(const sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+#endif
