@@ -1,6 +1,6 @@
 /*
  * stress [--operations N] [--seed S] [--threads T] [--states K] [--every B] [--without EVENT,...]
- *        [--abandon A] [--leave 1] [--results FILE]
+ *        [--abandon A] [--until FILE] [--leave 1] [--results FILE]
  *
  * N operations (allocate, reallocate, free) on the allocators of T * K Lua states, by T threads. A thread takes a state,
  * works on it for a while, and puts it back: states move between threads, and rest in between. Meanwhile, at random:
@@ -13,9 +13,9 @@
  *   jump                     longjmp out of a signal handler, not out of an allocator call
  *   jump_out_of_call         the same out of one, A times (16): its state is never called nor closed again, and leaks; what
  *                            is in it is checked at the end like all else
- * --without leaves some of these out (by the names below); --leave 1 has the process exit while its threads work. Prints
- * the seed and its progress; ends with status 0 if no byte was other than it should be. With --results: lines of
- * name,value.
+ * --without leaves some of these out (by the names below); --leave 1 has the process exit while its threads work; with
+ * --until it goes on until FILE is there, too. Prints the seed and its progress; ends with status 0 if no byte was other
+ * than it should be. With --results: lines of name,value.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -47,6 +47,7 @@ static struct {
     unsigned without; /* a bit an event */
     unsigned every;   /* batches between two events, on average */
     unsigned abandon;
+    const char *until;
     int leave;
 } option = {.operations = 10000000, .threads = 4, .states = 4, .every = 20, .abandon = 16};
 
@@ -54,7 +55,7 @@ struct worker {
     pthread_t thread;
     uint64_t random;
     uint64_t operations, abandoned; /* read by main */
-    uint64_t quota;
+    uint64_t quota;                 /* written by main, too */
     uint64_t events[EVENTS], ends[END_KINDS], jumps;
     struct heap *heap; /* which it works on */
     unsigned batch;
@@ -270,7 +271,7 @@ static void let_something_happen(struct worker *w)
 static void *work(void *argument)
 {
     struct worker *w = argument;
-    while (w->operations < w->quota) {
+    while (w->operations < __atomic_load_n(&w->quota, __ATOMIC_RELAXED)) {
         w->heap = pool_take();
         w->batch = 2000 + (unsigned)random_below(&w->random, 16000);
         switch (sigsetjmp(landing, 1)) {
@@ -345,7 +346,7 @@ static void parse(int argc, char **argv)
     for (int i = 1; i < argc; i += 2) {
         if (i + 1 == argc)
             die("usage: stress [--operations N] [--seed S] [--threads T] [--states K] [--every B] [--without "
-                "EVENT,...] [--abandon A] [--leave 1] [--results FILE]");
+                "EVENT,...] [--abandon A] [--until FILE] [--leave 1] [--results FILE]");
         if (!strcmp(argv[i], "--operations"))
             option.operations = number(argv[i + 1]);
         else if (!strcmp(argv[i], "--seed"))
@@ -360,6 +361,8 @@ static void parse(int argc, char **argv)
             option.every = (unsigned)number(argv[i + 1]);
         else if (!strcmp(argv[i], "--abandon"))
             option.abandon = (unsigned)number(argv[i + 1]);
+        else if (!strcmp(argv[i], "--until"))
+            option.until = argv[i + 1];
         else if (!strcmp(argv[i], "--leave"))
             option.leave = number(argv[i + 1]) != 0;
         else if (!strcmp(argv[i], "--results"))
@@ -402,6 +405,11 @@ static void report(FILE *out, const struct worker *workers, uint64_t operations,
             library_total("ljtrim_purged_bytes_total"), library_total("ljtrim_purge_calls_total"));
 }
 
+static int is_over(uint64_t operations)
+{
+    return operations >= option.operations && (!option.until || access(option.until, F_OK) == 0);
+}
+
 static void take_all_jumps(void)
 {
     struct sigaction act = {.sa_handler = jump, .sa_flags = SA_RESTART};
@@ -415,7 +423,7 @@ static void watch(struct worker *workers, uint64_t random, double began)
 {
     uint64_t operations = 0, abandonments = 0, before = 0;
     double moved = began, told = began;
-    while (operations < option.operations) {
+    while (!is_over(operations)) {
         int due = is_due(operations, abandonments);
         sleep_ms(due ? 1 : 2 + (long)random_below(&random, 20));
         struct worker *w = &workers[random_below(&random, option.threads)];
@@ -459,7 +467,7 @@ int main(int argc, char **argv)
     double began = seconds();
     for (unsigned i = 0; i < option.threads; i++) {
         workers[i].random = random_next(&random);
-        workers[i].quota = option.leave ? UINT64_MAX : option.operations / option.threads + 1;
+        workers[i].quota = option.leave || option.until ? UINT64_MAX : option.operations / option.threads + 1;
         if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
             die("no thread");
     }
@@ -471,6 +479,8 @@ int main(int argc, char **argv)
 
     uint64_t operations = 0, verified = 0;
     for (unsigned i = 0; i < option.threads; i++) {
+        if (option.until)
+            __atomic_store_n(&workers[i].quota, 0, __ATOMIC_RELAXED);
         pthread_join(workers[i].thread, NULL);
         operations += workers[i].operations;
     }
