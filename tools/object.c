@@ -2,8 +2,8 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -87,70 +87,119 @@ static void read_elf(struct ljt_object *o, int fd)
 
 /* ---- Strings in the file ---- */
 
-static void read_strings(struct ljt_object *o, const char *bytes, size_t n)
+/*
+ * It is read, not mapped: a mapping of a file that is cut short meanwhile would end the command. A string begins in the
+ * first STRINGS_MAX bytes (what comes behind is for debuggers), and is no longer than STRING, on either side of what
+ * it is found by.
+ */
+enum { WINDOW = 1 << 20, STRING = 8 << 10, STRINGS_MAX = 256 << 20 };
+
+/* A part of the file. What does not begin between `begin` and `end` is another window's. */
+struct window {
+    const char *bytes;
+    size_t n, begin, end;
+};
+
+static const char *find(const struct window *w, const char *text, size_t length)
+{
+    const char *at = memmem(w->bytes + w->begin, w->n - w->begin, text, length);
+    return at != NULL && at < w->bytes + w->end ? at : NULL;
+}
+
+static size_t length_of(const struct window *w, const char *string)
+{
+    return strnlen(string, (size_t)(w->bytes + w->n - string));
+}
+
+static void find_banner(struct ljt_object *o, const struct window *w)
 {
     /* Written so that it is not found in this program itself. */
     static const char start[] = {'L', 'u', 'a', 'J', 'I', 'T', ' ', '2', '.'};
-    const char *at = memmem(bytes, n, start, sizeof(start));
-    if (at != NULL)
-        snprintf(o->banner, sizeof(o->banner), "%.*s", (int)strnlen(at, (size_t)(bytes + n - at)), at);
+    const char *at = o->banner[0] != '\0' ? NULL : find(w, start, sizeof(start));
+    if (at == NULL)
+        return;
+    snprintf(o->banner, sizeof(o->banner), "%.*s", (int)length_of(w, at), at);
     o->banner[strcspn(o->banner, "\n")] = '\0';
     char *dashes = strstr(o->banner, " -- ");
     if (dashes != NULL)
         *dashes = '\0';
-    at = memmem(bytes, n, "Copyright (C) 2005-20", 21);
-    if (at != NULL && at + 24 < bytes + n && memmem(at, (size_t)(bytes + n - at), "Mike Pall", 9) == at + 24)
-        o->year = 2000 + (at[21] - '0') * 10 + (at[22] - '0');
-    if (strstr(o->path, "nginx") == NULL && strstr(o->path, "openresty") == NULL)
-        return;
-    at = memmem(bytes, n, "--prefix=", 9);
-    if (at == NULL)
-        return;
-    const char *from = at;
-    while (from > bytes && from[-1] != '\0')
-        from--;
-    snprintf(o->configured, sizeof(o->configured), "%.*s", (int)strnlen(from, (size_t)(bytes + n - from)),
-             from);
 }
 
-static void read_script(struct ljt_object *o, const char *bytes, size_t n)
+static void find_year(struct ljt_object *o, const struct window *w)
 {
-    size_t length = 2, start;
-    while (length < n && bytes[length] == ' ')
-        length++;
-    start = length;
-    while (length < n && bytes[length] != '\n' && length - start < sizeof(o->interpreter) - 1)
+    static const char start[] = "Copyright (C) 2005-20", author[] = "Mike Pall";
+    const char *at = o->year != 0 ? NULL : find(w, start, sizeof(start) - 1);
+    if (at != NULL && length_of(w, at) >= 24 + sizeof(author) - 1 &&
+        memcmp(at + 24, author, sizeof(author) - 1) == 0)
+        o->year = 2000 + (at[21] - '0') * 10 + (at[22] - '0');
+}
+
+static void find_configured(struct ljt_object *o, const struct window *w)
+{
+    const char *at = o->configured[0] != '\0' ? NULL : find(w, "--prefix=", 9);
+    if (at == NULL)
+        return;
+    while (at > w->bytes && at[-1] != '\0')
+        at--;
+    snprintf(o->configured, sizeof(o->configured), "%.*s", (int)length_of(w, at), at);
+}
+
+static void read_strings(struct ljt_object *o, int fd)
+{
+    bool nginx = strstr(o->path, "nginx") != NULL || strstr(o->path, "openresty") != NULL;
+    char *bytes = malloc(WINDOW);
+    struct window w = {.bytes = bytes};
+    ssize_t got = 1;
+    for (off_t at = 0; bytes != NULL && got > 0; at += got) {
+        got = at >= STRINGS_MAX ? 0 : pread(fd, bytes + w.n, WINDOW - w.n, at);
+        w.n += got > 0 ? (size_t)got : 0;
+        w.end = got <= 0 ? w.n : w.n < STRING ? 0 : w.n - STRING;
+        find_banner(o, &w);
+        find_year(o, &w);
+        if (nginx)
+            find_configured(o, &w);
+        w.begin = w.end;
+        if (w.n > 2 * STRING) {
+            memmove(bytes, bytes + w.n - 2 * STRING, 2 * STRING);
+            w.n = 2 * STRING;
+            w.begin = STRING;
+        }
+    }
+    free(bytes);
+}
+
+static void read_script(struct ljt_object *o, const char *line, size_t n)
+{
+    size_t from = 2;
+    while (from < n && line[from] == ' ')
+        from++;
+    size_t length = 0;
+    while (from + length < n && line[from + length] != '\n')
         length++;
     o->is_script = true;
-    snprintf(o->interpreter, sizeof(o->interpreter), "%.*s", (int)(length - start), bytes + start);
+    snprintf(o->interpreter, sizeof(o->interpreter), "%.*s", (int)length, line + from);
 }
 
 int ljt_object_read_from(struct ljt_object *o, int fd, const char *path)
 {
     struct stat s;
+    char start[2 * sizeof(o->interpreter)];
     memset(o, 0, sizeof(*o));
     snprintf(o->path, sizeof(o->path), "%s", path);
-    if (fstat(fd, &s) != 0 || !S_ISREG(s.st_mode) || s.st_size < 4) {
-        close(fd);
-        return -EINVAL;
+    ssize_t n = fstat(fd, &s) == 0 && S_ISREG(s.st_mode) ? pread(fd, start, sizeof(start), 0) : 0;
+    int error = n < 0 ? -errno : n < 4 ? -EINVAL : 0;
+    if (error == 0) {
+        o->is_setuid =
+            (s.st_mode & (S_ISUID | S_ISGID)) != 0 || fgetxattr(fd, "security.capability", NULL, 0) > 0;
+        if (memcmp(start, "\177ELF", 4) == 0) {
+            read_elf(o, fd);
+            read_strings(o, fd);
+        } else if (start[0] == '#' && start[1] == '!') {
+            read_script(o, start, (size_t)n);
+        }
     }
-    o->is_setuid =
-        (s.st_mode & (S_ISUID | S_ISGID)) != 0 || fgetxattr(fd, "security.capability", NULL, 0) > 0;
-    size_t n = (size_t)s.st_size;
-    char *bytes = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-    int error = errno;
-    if (bytes != MAP_FAILED && memcmp(bytes, "\177ELF", 4) == 0)
-        read_elf(o, fd);
     close(fd);
-    if (bytes == MAP_FAILED)
-        return -error;
-    if (memcmp(bytes, "\177ELF", 4) == 0) {
-        read_strings(o, bytes, n);
-    } else if (bytes[0] == '#' && bytes[1] == '!') {
-        read_script(o, bytes, n);
-    }
-    munmap(bytes, n);
-    return 0;
+    return error;
 }
 
 int ljt_object_read(struct ljt_object *o, const char *root, const char *path)
