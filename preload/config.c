@@ -154,15 +154,18 @@ static size_t find_option(const char *name, size_t length)
     return i;
 }
 
-static void apply(char *const *environment, struct ljt_config *out, struct complaints *c)
+/* Whether any variable was ours. Every process pays for this loop, and hardly any variable is. */
+static bool apply(char *const *environment, struct ljt_config *out, struct complaints *c)
 {
     uint64_t seen = 0; /* a bit for each row: LJT_CONFIG_OPTIONS_MAX */
+    bool any = false;
 
     for (; *environment != NULL; environment++) {
-        const char *name = *environment;
-        const char *equals = strchr(name, '=');
-        if (equals == NULL || strncmp(name, PREFIX, PREFIX_LENGTH) != 0)
+        const char *name = *environment, *equals;
+        if (*name != PREFIX[0] || strncmp(name, PREFIX, PREFIX_LENGTH) != 0 ||
+            (equals = strchr(name, '=')) == NULL)
             continue;
+        any = true;
         size_t i = find_option(name, (size_t)(equals - name));
         if (i == ljt_config_option_count) {
             complain_unknown(c, name, (size_t)(equals - name));
@@ -172,6 +175,7 @@ static void apply(char *const *environment, struct ljt_config *out, struct compl
                 complain_value(c, &ljt_config_options[i], equals + 1, NULL);
         }
     }
+    return any;
 }
 
 void ljt_config_load(char *const *environment, struct ljt_config *out,
@@ -182,10 +186,7 @@ void ljt_config_load(char *const *environment, struct ljt_config *out,
     memset(out, 0, sizeof(*out));
     for (size_t i = 0; i < ljt_config_option_count; i++)
         ljt_config_parse(&ljt_config_options[i], ljt_config_options[i].initial, out);
-    if (environment == NULL)
-        return;
-    apply(environment, out, NULL);
-    if (complain != NULL) {
+    if (environment != NULL && apply(environment, out, NULL) && complain != NULL) {
         /* A second time, for the complaints alone: they may need the log that *out names. */
         struct ljt_config again = *out;
         apply(environment, &again, &complaints);

@@ -352,7 +352,7 @@ static inline __attribute__((always_inline)) void *gate(void *ud, void *ptr, siz
     return mem;
 }
 
-/* 256 functions and the table of them. */
+/* 256 functions, and which is which. */
 /* clang-format off */
 #define TRAMPOLINE(n)                                                            \
     static void *trampoline_##n(void *ud, void *ptr, size_t osize, size_t nsize) \
@@ -365,14 +365,17 @@ static inline __attribute__((always_inline)) void *gate(void *ud, void *ptr, siz
 #define ROWS(X)                                                                  \
     ROW(X, 0) ROW(X, 1) ROW(X, 2) ROW(X, 3) ROW(X, 4) ROW(X, 5) ROW(X, 6) ROW(X, 7) \
     ROW(X, 8) ROW(X, 9) ROW(X, a) ROW(X, b) ROW(X, c) ROW(X, d) ROW(X, e) ROW(X, f)
-#define NAME(n) trampoline_##n,
+#define CASE(n) case 0x##n: return trampoline_##n;
 /* clang-format on */
 
 ROWS(TRAMPOLINE)
 
+/* No table of pointers: the dynamic linker would write to each of them, in every process. */
 ljt_alloc_fn *ljt_gate_trampoline(unsigned slot)
 {
-    static ljt_alloc_fn *const table[] = {ROWS(NAME)};
-    static_assert(sizeof(table) / sizeof(table[0]) == LJT_GATES, "one trampoline a slot");
-    return table[slot];
+    static_assert(LJT_GATES == 0x100, "one trampoline a slot");
+    switch (slot) {
+        ROWS(CASE)
+    default: return NULL;
+    }
 }
