@@ -87,7 +87,12 @@ void criterion_continue_test(void)
 
 void criterion_skip_test(const char *format, ...)
 {
-    (void)format;
+    char why[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof(why), format, args);
+    va_end(args);
+    fprintf(to_developer, "skip %s: %s\n", current->data->identifier_, why);
     exit(TEST_SKIPPED);
 }
 
@@ -191,7 +196,7 @@ static bool is_chosen(const char *name, int count, char **words)
 
 int main(int argc, char **argv)
 {
-    unsigned passed = 0, failed = 0;
+    unsigned passed = 0, failed = 0, skipped = 0;
     to_developer = fdopen(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100), "w");
     if (to_developer == NULL)
         to_developer = stderr;
@@ -203,9 +208,13 @@ int main(int argc, char **argv)
         int result = (*t)->data->kind_ == CR_TEST_NORMAL ? run(*t) : 0;
         passed += result == 1;
         failed += result == 0;
+        skipped += result == -1;
         if (result != 1)
             fprintf(stderr, "[%s] %s\n", result == 0 ? "FAIL" : "SKIP", (*t)->data->identifier_);
     }
-    printf("%u passed, %u failed\n", passed, failed);
+    printf("%u passed, %u failed", passed, failed);
+    if (skipped != 0)
+        printf(", %u skipped", skipped);
+    putchar('\n');
     return failed != 0;
 }

@@ -1,0 +1,73 @@
+# What the scripts that run tests make of what tests say: from made-up commands, nothing is measured.
+
+unpoisoned "nothing is preloaded"
+
+ROOT=$(cd "$TEST_SYSTEM/../.." && pwd)
+
+# total EXPECTED STATUS COMMAND ...: of test-total; what it says goes to out.
+total() {
+	local expected=$1 expected_status=$2 status=0
+	shift 2
+	timeout 60 "$ROOT/scripts/test-total" "$@" >out 2>&1 || status=$?
+	expect_equal "$(tail -n 1 out)" "$expected" "total"
+	expect_equal $status "$expected_status" "status"
+}
+
+test_counts_are_added_up_with_what_was_skipped() {
+	total '7 passed, 0 failed, 3 skipped' 0 'echo 1 passed, 0 failed; echo 2 passed, 0 failed, 3 skipped' 'echo 5 passed, 0 failed'
+	total '3 passed, 0 failed' 0 'echo 3 passed, 0 failed'
+	total '0 passed, 0 failed, 1 skipped' 1 'echo 0 passed, 0 failed, 1 skipped'
+}
+
+test_command_that_fails_or_says_nothing_is_one_failure() {
+	total '1 passed, 2 failed' 1 'echo 1 passed, 0 failed; false' 'true'
+	grep -q "'true' ended with status 0 and no count" out || fail "it is not said: $(cat out)"
+	total '1 passed, 2 failed' 1 'echo 1 passed, 0 failed' 'echo 0 passed, 1 failed; false' 'kill -9 $$'
+	grep -q "'kill -9 .*' ended with status 137 and no count" out || fail "it is not said: $(cat out)"
+}
+
+# units STATUS LINE ...: run-units on a binary that says these lines, and $report where Criterion would leave its own; with
+# arguments it ends with $alone. What it says goes to out.
+units() {
+	local expected_status=$1 status=0
+	shift
+	cat >binary <<-'END'
+		#!/bin/sh
+		[ $# = 0 ] || exit "$MADE_UP_ALONE"
+		[ -z "$MADE_UP_REPORT" ] || echo "$MADE_UP_REPORT" >"${CRITERION_OUTPUTS#tap:}"
+		cat lines
+		exit "$(cat status)"
+	END
+	chmod +x binary
+	printf '%s\n' "$@" >lines
+	echo "$expected_status" >status
+	MADE_UP_ALONE=${alone-1} MADE_UP_REPORT=${report-} "$ROOT/scripts/run-units" ./binary >out 2>&1 || status=$?
+	expect_equal $status "${after-$expected_status}" "status"
+}
+
+test_unit_tests_that_were_skipped_are_told_with_their_reasons() {
+	report='ok - suite::test  # SKIP not here' units 0 '[====] Synthesis: Tested: 3 | Passing: 3 | Failing: 0 | Crashing: 0 '
+	grep -qx 'skip suite/test: not here' out || fail "no reason: $(cat out)"
+	expect_equal "$(tail -n 1 out)" '3 passed, 0 failed, 1 skipped' "Criterion's"
+	units 0 'skip suite/test: not here' '[SKIP] suite/test' '3 passed, 0 failed, 1 skipped'
+	expect_equal "$(grep -c '^skip ' out)" 1 "reasons of our own runner"
+	expect_equal "$(tail -n 1 out)" '3 passed, 0 failed, 1 skipped' "our own runner's"
+}
+
+test_unit_tests_that_do_not_come_to_their_end_have_no_count() {
+	units 139 '[PASS] suite::test: (0.00s)'
+	! grep -q ' passed, ' out || fail "a count: $(cat out)"
+}
+
+test_unit_test_that_fails_gets_a_second_chance_where_it_may() {
+	local failed=('[FAIL] suite::test: (0.00s)' '[====] Synthesis: Tested: 3 | Passing: 2 | Failing: 1 | Crashing: 0 ')
+	units 1 "${failed[@]}"
+	expect_equal "$(tail -n 1 out)" '2 passed, 1 failed' "without a chance"
+	export TEST_AGAIN_UNIT='other suite'
+	alone=1 units 1 "${failed[@]}"
+	expect_equal "$(tail -n 1 out)" '2 passed, 1 failed' "twice"
+	alone=0 after=0 units 1 "${failed[@]}"
+	expect_equal "$(tail -n 1 out)" '3 passed, 0 failed' "once"
+	alone=0 units 1 'suite: a heap is broken' "${failed[@]}"
+	expect_equal "$(tail -n 1 out)" '2 passed, 1 failed' "damage"
+}
