@@ -202,7 +202,7 @@ $(foreach kind,asan-address ubsan-undefined tsan-thread,$(eval $(call stress_hos
 # The same without a sanitizer: where Criterion's runner can't be had (make check-arm64).
 $(eval $(call unit_tests,plain,plain/test-unit,,runner/plain_runner.c,))
 
-# ---- Tests: each target's last line is `N passed, N failed` ----
+# ---- Tests: each target's last line is `N passed, N failed`, and `, N skipped` where some were ----
 
 deps:  ## install the Debian packages that build, tests and demo need
 	$(if $(filter 1,$(NODEPS)),,$(Q)scripts/install-deps)
@@ -257,7 +257,7 @@ check-mutants: all hosts $(BUILD)/test-unit $(BUILD)/tsan/test-unit $(BUILD)/del
 	$(Q)BUILD='$(abspath $(BUILD))' tests/mutants/run $(ARGS)
 
 .PHONY: check-all
-check-all: deps all  ## everything, and docs/RELIABILITY.md from its figures (ARGS='model mutants': only these)
+check-all: deps all  ## everything, and docs/RELIABILITY.md from its figures (ARGS='model hosts': only these)
 	$(Q)BUILD='$(BUILD)' scripts/check-all $(ARGS)
 
 .PHONY: stress

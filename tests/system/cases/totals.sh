@@ -71,3 +71,15 @@ test_unit_test_that_fails_gets_a_second_chance_where_it_may() {
 	alone=0 units 1 'suite: a heap is broken' "${failed[@]}"
 	expect_equal "$(tail -n 1 out)" '2 passed, 1 failed' "damage"
 }
+
+test_reasons_stand_in_the_table_of_what_was_checked() {
+	mkdir -p results
+	printf '%s\n' name,command,passed,failed,skipped,seconds,date,commit 'made,make made-up,5,0,3,7,2026-01-01,abcdef' >results/check-all.csv
+	printf '%s\n' 'ok group/a (0.1 s)' 'skip group/b: no b|c: here' 'skip group/d: not for us' 'skip group/c: no b|c: here' \
+		'5 passed, 0 failed, 3 skipped' >results/check-all-made.log
+	BUILD=$PWD "$ROOT/scripts/reliability" >written || fail "no table"
+	grep -qxF '| `make made-up` | 5 | 0 | 3 | 7 | 2026-01-01, commit abcdef |' written || fail "no row: $(tail -n 20 written)"
+	grep -qxF '| `make made-up` | no b\|c: here | group/b, group/c |' written || fail "no reason: $(tail -n 20 written)"
+	grep -qxF '| `make made-up` | not for us | group/d |' written || fail "no second reason: $(tail -n 20 written)"
+	grep -q '^| `make NODEPS=1 test` | ' written || fail "rows of other commands are gone"
+}
