@@ -1,5 +1,6 @@
 #include "candidate.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -32,12 +33,24 @@ static unsigned next_candidate;  /* the oldest is overwritten */
 /* What a light check has read of it; static, since a host's stack may be small. */
 static unsigned char gg_copy[GG_MAX];
 
-enum verdict { NOT_A_VM, UNKNOWN_LAYOUT, TOO_YOUNG, A_VM };
+enum verdict { NOT_A_VM, UNKNOWN_LAYOUT, UNREADABLE, TOO_YOUNG, A_VM };
 
-/* Reads without ever faulting: the mapping may have gone in a way that did not pass by us. */
-static bool peek(void *to, uintptr_t from, size_t len)
+/* Reads without ever faulting: the mapping may have gone in a way that did not pass by us. 0, or the errno of failure. */
+static int peek(void *to, uintptr_t from, size_t len)
 {
-    return ljt_kernel.peek(to, (const void *)from, len) == (ssize_t)len;
+    ssize_t n = ljt_kernel.peek(to, (const void *)from, len);
+    return n == (ssize_t)len ? 0 : n < 0 ? errno : EFAULT;
+}
+
+/* That there is nothing to read is an answer, if it is true; but not of a mapping that may be no arena, and closed to all. */
+static enum verdict verdict_of_error(const struct candidate *c, int error, struct ljt_candidate_vm *vm)
+{
+    unsigned char present[LJT_LJ_GRANULARITY / 4096];
+    vm->error = error;
+    if (error != EFAULT)
+        return UNREADABLE;
+    return c->first && ljt_kernel.mincore((void *)c->base, LJT_LJ_GRANULARITY, present) == 0 ? UNREADABLE
+                                                                                             : NOT_A_VM;
 }
 
 /* An arena's first chunk holds its state, whatever that looks like: in use, and of a state's size, more or less. */
@@ -73,8 +86,9 @@ static enum verdict check(const struct candidate *c, struct ljt_candidate_vm *vm
         size_t prev_foot, head;
         struct ljt_lj_state m;
     } arena;
-    if (!peek(&arena, c->base, sizeof(arena)))
-        return NOT_A_VM;
+    int error = peek(&arena, c->base, sizeof(arena));
+    if (error != 0)
+        return verdict_of_error(c, error, vm);
     if (arena.head == 0)
         return TOO_YOUNG;
     if (!ljt_lj_head_is_state(arena.head)) {
@@ -85,16 +99,16 @@ static enum verdict check(const struct candidate *c, struct ljt_candidate_vm *vm
     vm->state = c->base + LJT_LJ_MEM_OFFSET;
     uintptr_t gg_chunk = c->base + ljt_lj_head_size(arena.head);
     size_t gg_words[2];
-    if (!peek(gg_words, gg_chunk, sizeof(gg_words)))
-        return NOT_A_VM;
+    if ((error = peek(gg_words, gg_chunk, sizeof(gg_words))) != 0)
+        return verdict_of_error(c, error, vm);
     size_t gg_size = ljt_lj_head_size(gg_words[1]);
     if (!ljt_lj_head_cinuse(gg_words[1]) || gg_size < GG_MIN || gg_size > GG_MAX ||
         gg_chunk + gg_size > c->base + LJT_LJ_GRANULARITY)
         return TOO_YOUNG; /* GG_State not allocated yet */
     vm->gg = gg_chunk + LJT_LJ_MEM_OFFSET;
     size_t gg_len = gg_size - LJT_LJ_MEM_OFFSET;
-    if (!peek(gg_copy, vm->gg, gg_len))
-        return NOT_A_VM;
+    if ((error = peek(gg_copy, vm->gg, gg_len)) != 0)
+        return verdict_of_error(c, error, vm);
 
     uintptr_t lo = atomic_load_explicit(&c->module->text_lo, memory_order_relaxed);
     uintptr_t hi = atomic_load_explicit(&c->module->text_hi, memory_order_relaxed);
@@ -125,7 +139,9 @@ void ljt_candidates_check(const struct ljt_module *module, ljt_candidate_adopt_f
             adopt(&vm);
         if (verdict == UNKNOWN_LAYOUT && c->first)
             ljt_refuse_layout(module, vm.state_size);
-        if (verdict != TOO_YOUNG)
+        if (verdict == UNREADABLE)
+            ljt_refuse_unreadable(module, vm.error);
+        if (verdict != TOO_YOUNG && verdict != UNREADABLE)
             c->base = 0;
     }
 }

@@ -25,6 +25,7 @@ struct ljt_candidate_vm {
     uintptr_t place; /* &g->allocf */
     ljt_alloc_fn *allocf;
     size_t state_size; /* where its layout is not known */
+    int error;         /* where it can't be read */
 };
 
 typedef void ljt_candidate_adopt_fn(const struct ljt_candidate_vm *vm);

@@ -128,26 +128,82 @@ static ssize_t sys_peek(void *to, const void *from, size_t len)
     uintptr_t hi = ljt_page_up((uintptr_t)from + len);
     for (uintptr_t page = lo; page < hi; page += ljt_page_size) {
         unsigned char present;
-        if (sys_mincore((void *)page, ljt_page_size, &present) != 0)
+        if (sys_mincore((void *)page, ljt_page_size, &present) != 0) {
+            errno = errno == ENOMEM ? EFAULT : errno; /* its word for what is not mapped */
             return -1;
+        }
     }
     memcpy(to, from, len);
     return (ssize_t)len;
 }
 
+static int sys_open(const char *path, int flags, mode_t mode)
+{
+    return (int)CALL(SYS_openat, AT_FDCWD, path, flags, mode);
+}
+
+static int sys_duplicate(int fd, int least)
+{
+    return (int)CALL(SYS_fcntl, fd, F_DUPFD_CLOEXEC, least);
+}
+
+static int sys_fstat(int fd, struct stat *st)
+{
+    return (int)CALL(SYS_fstat, fd, st);
+}
+
+static ssize_t sys_write(int fd, const void *buf, size_t len)
+{
+    return CALL(SYS_write, fd, buf, len);
+}
+
+static int sys_poll(struct pollfd *fds, unsigned long n, int ms)
+{
+#ifdef SYS_poll
+    return (int)CALL(SYS_poll, fds, n, ms);
+#else
+    struct timespec limit = {ms / 1000, ms % 1000 * 1000000L};
+    return (int)CALL(SYS_ppoll, fds, n, &limit, NULL, 0);
+#endif
+}
+
+static int sys_close(int fd)
+{
+    return (int)CALL(SYS_close, fd);
+}
+
+/* How often a read is tried again that signals interrupt. */
+#define READ_TRIES 100
+
 static ssize_t sys_read_file(const char *path, char *buf, size_t size)
 {
     size_t done = 0;
-    long fd = CALL(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY, 0), tries = READ_TRIES;
     if (fd < 0)
         return -1;
     long n = 1;
-    while (done < size && (n > 0 || (n < 0 && errno == EINTR))) {
+    while (done < size && (n > 0 || (n < 0 && errno == EINTR && tries-- > 0))) {
         n = CALL(SYS_read, fd, buf + done, size - done);
         done += n > 0 ? (size_t)n : 0;
     }
-    CALL(SYS_close, fd);
+    sys_close(fd);
     return n < 0 ? -1 : (ssize_t)done;
+}
+
+static int sys_rename(const char *from, const char *to)
+{
+    return (int)CALL(SYS_renameat, AT_FDCWD, from, AT_FDCWD, to);
+}
+
+static int sys_unlink(const char *path)
+{
+    return (int)CALL(SYS_unlinkat, AT_FDCWD, path, 0);
+}
+
+static int sys_take_signal(const sigset_t *set)
+{
+    struct timespec now = {0};
+    return (int)CALL(SYS_rt_sigtimedwait, set, NULL, &now, _NSIG / 8);
 }
 
 /* From init on libc's own, which needs no system call, and not that of a preload that fakes time (libfaketime). */
@@ -196,15 +252,19 @@ static uint64_t sys_thread_cpu(void)
     return clock_ns(CLOCK_THREAD_CPUTIME_ID);
 }
 
+/* Where it is refused (a sandbox) a short sleep stands in: who waits does so in a loop, which is not to take a processor. */
 static void sys_futex_wait(const volatile void *word, uint32_t value, uint64_t ns)
 {
-    struct timespec ts = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
-    CALL(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns == UINT64_MAX ? NULL : &ts, NULL, 0);
+    struct timespec ts = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)}, pause = {0, 1000000};
+    if (CALL(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, ns == UINT64_MAX ? NULL : &ts, NULL, 0) == 0 ||
+        errno == EAGAIN || errno == EINTR || errno == ETIMEDOUT)
+        return;
+    CALL(SYS_nanosleep, &pause, NULL);
 }
 
-static void sys_futex_wake(const volatile void *word, int waiters)
+static int sys_futex_wake(const volatile void *word, int waiters)
 {
-    CALL(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
+    return (int)CALL(SYS_futex, word, FUTEX_WAKE_PRIVATE, waiters, NULL, NULL, 0);
 }
 
 /* /proc/self/task has two links and one for each thread. */
@@ -229,6 +289,15 @@ struct ljt_kernel ljt_kernel = {
     .membarrier = sys_membarrier,
     .peek = sys_peek,
     .read_file = sys_read_file,
+    .open = sys_open,
+    .duplicate = sys_duplicate,
+    .fstat = sys_fstat,
+    .write = sys_write,
+    .poll = sys_poll,
+    .close = sys_close,
+    .rename = sys_rename,
+    .unlink = sys_unlink,
+    .take_signal = sys_take_signal,
     .now = sys_now,
     .thread_cpu = sys_thread_cpu,
     .futex_wait = sys_futex_wait,

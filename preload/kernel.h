@@ -10,9 +10,12 @@
 #ifndef LJT_KERNEL_H
 #define LJT_KERNEL_H
 
+#include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 
@@ -29,11 +32,21 @@ struct ljt_kernel {
     ssize_t (*peek)(void *to, const void *from, size_t len);
     /* A file's first `size` bytes; how many, or -1. */
     ssize_t (*read_file)(const char *path, char *buf, size_t size);
-    uint64_t (*now)(void);        /* CLOCK_MONOTONIC, ns */
-    uint64_t (*thread_cpu)(void); /* CPU time of the calling thread, ns */
+    /* For files that are written. libc's functions of these names are cancellation points, most of them; ours are not. */
+    int (*open)(const char *path, int flags, mode_t mode);
+    int (*duplicate)(int fd, int least); /* F_DUPFD_CLOEXEC */
+    int (*fstat)(int fd, struct stat *st);
+    ssize_t (*write)(int fd, const void *buf, size_t len);
+    int (*poll)(struct pollfd *fds, unsigned long n, int ms);
+    int (*close)(int fd);
+    int (*rename)(const char *from, const char *to);
+    int (*unlink)(const char *path);
+    int (*take_signal)(const sigset_t *set); /* one that is pending, and now is not; EAGAIN: none is */
+    uint64_t (*now)(void);                   /* CLOCK_MONOTONIC, ns */
+    uint64_t (*thread_cpu)(void);            /* CPU time of the calling thread, ns */
     /* Sleeps while *word == value, at most `ns` (UINT64_MAX: without end). Spurious returns happen. */
     void (*futex_wait)(const volatile void *word, uint32_t value, uint64_t ns);
-    void (*futex_wake)(const volatile void *word, int waiters);
+    int (*futex_wake)(const volatile void *word, int waiters);
     unsigned (*threads)(void); /* of this process; 0: /proc can't tell */
 };
 

@@ -2,7 +2,8 @@
  * lock: a futex mutex in one word. 0 is unlocked, so a lock in wiped memory (MADV_WIPEONFORK) is free in a
  * forked child whatever its holder did in the parent.
  *
- * For short sections only. Not recursive, not for signal handlers.
+ * For short sections only. Not recursive, not for signal handlers. A wake that does not come (a sandbox) costs a
+ * millisecond: no host waits without end for a call of ours.
  */
 #ifndef LJT_LOCK_H
 #define LJT_LOCK_H
@@ -29,7 +30,7 @@ static inline void ljt_lock_acquire(ljt_lock *l)
             return;
     int saved = errno;
     while (atomic_exchange_explicit(l, 2, memory_order_acquire) != 0)
-        ljt_kernel.futex_wait((const volatile void *)l, 2, UINT64_MAX);
+        ljt_kernel.futex_wait((const volatile void *)l, 2, 1000000);
     errno = saved;
 }
 

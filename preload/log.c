@@ -2,84 +2,68 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "text.h"
+#include "withhold.h"
 
 #define PREFIX "ljtrim: "
 enum { PREFIX_LENGTH = sizeof(PREFIX) - 1 };
-
-/*
- * System calls are made with syscall(), because the C library's write, open and sigtimedwait are
- * cancellation points: a host's thread must not end inside one of our wrappers.
- */
 
 /* ---- Writing ---- */
 
 /* How often a write is tried again that signals interrupt, and how long a reader may hold up one dump. */
 enum { WRITE_TRIES = 100, WAIT_MS = 1000 };
 
-static int64_t now_ms(void)
+static uint64_t now_ms(void)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return ljt_kernel.now() / 1000000;
 }
 
 /* Waits until fd takes more. False where that is not before `end`, in ms. */
-static bool wait_writable(int fd, int64_t end)
+static bool wait_writable(int fd, uint64_t end)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
-    int64_t left = end - now_ms();
-    struct timespec limit = {.tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000};
+    uint64_t now = now_ms();
 
-    return left > 0 && (syscall(SYS_ppoll, &p, 1, &limit, NULL, 0) > 0 || errno == EINTR);
+    return now < end && (ljt_kernel.poll(&p, 1, (int)(end - now)) > 0 || errno == EINTR);
 }
 
 /*
- * Would a line have to wait for a reader? A pipe that can take PIPE_BUF bytes is writable, and no line is longer. A system
- * call of its own: whoever is told of it may be inside of a VM, or hold one up.
+ * Would a line have to wait for a reader? A pipe that can take PIPE_BUF bytes is writable, and no line is longer. Whoever is
+ * told of it may be inside of a VM, or hold one up.
  */
 static bool would_wait(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLOUT};
-#ifdef SYS_poll
-    return syscall(SYS_poll, &p, 1, 0) == 0;
-#else
-    const struct timespec none = {0};
-    return syscall(SYS_ppoll, &p, 1, &none, NULL, 0) == 0;
-#endif
+    return ljt_kernel.poll(&p, 1, 0) == 0;
 }
 
-/* One write, or as many as it takes (within bounds) where `whole` is true. 0, or the errno of failure. */
-static int write_some(int fd, const char *buf, size_t len, bool whole)
+/*
+ * One write, or as many as it takes (within bounds): a disk that is almost full takes a part. `patient`: a reader may be
+ * behind for a moment. 0, or the errno of failure.
+ */
+static int write_all(int fd, const char *buf, size_t len, bool patient)
 {
     int tries = WRITE_TRIES;
-    int64_t end = 0; /* set when the reader first is behind */
+    uint64_t end = 0; /* set when the reader first is behind */
 
     while (len > 0) {
-        long n = syscall(SYS_write, fd, buf, len);
+        if (!patient && would_wait(fd))
+            return EAGAIN;
+        ssize_t n = ljt_kernel.write(fd, buf, len);
         if (n > 0) {
             buf += n;
             len -= (size_t)n;
-            if (!whole)
-                return 0;
         } else if (n < 0 && errno == EINTR && tries-- > 0) {
             continue;
-        } else if (n < 0 && errno == EAGAIN && whole) {
+        } else if (n < 0 && errno == EAGAIN && patient) {
             end = end ? end : now_ms() + WAIT_MS;
             if (!wait_writable(fd, end))
                 return EAGAIN;
@@ -90,26 +74,16 @@ static int write_some(int fd, const char *buf, size_t len, bool whole)
     return 0;
 }
 
-/*
- * Write with SIGPIPE blocked, and take the one that the write raised (it is sent to this thread) before it is
- * unblocked again. One that was pending before is the host's. errno is the caller's to save.
- */
-static void write_quietly(int fd, const char *buf, size_t len, bool whole)
+/* The same, and no signal comes of it. */
+static int write_quietly(int fd, const char *buf, size_t len, bool patient)
 {
-    const struct timespec now = {0};
-    sigset_t pipe, old, pending;
-    bool blocked, was_pending;
+    struct ljt_withheld signals;
 
-    if (!whole && would_wait(fd))
-        return;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    blocked = pthread_sigmask(SIG_BLOCK, &pipe, &old) == 0;
-    was_pending = sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
-    if (write_some(fd, buf, len, whole) == EPIPE && blocked && !was_pending)
-        syscall(SYS_rt_sigtimedwait, &pipe, NULL, &now, (size_t)_NSIG / 8);
-    if (blocked)
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (!ljt_withhold(&signals))
+        return EPERM;
+    int error = write_all(fd, buf, len, patient);
+    ljt_withhold_end(&signals, error);
+    return error;
 }
 
 /* ---- The file ---- */
@@ -128,6 +102,7 @@ static struct {
     _Atomic uint64_t target;
     /* The file behind the descriptor, stored before target. Torn or outdated, it costs opening again. */
     _Atomic uint64_t device, inode;
+    _Atomic bool gaps; /* a line is missing in it, and that was said */
 } file = {.level = LJT_LOG_WARN};
 
 static int target_fd(uint64_t target)
@@ -140,7 +115,7 @@ static bool still_ours(int fd)
 {
     struct stat st;
 
-    if (fstat(fd, &st) != 0)
+    if (ljt_kernel.fstat(fd, &st) != 0)
         return false;
     return atomic_load_explicit(&file.device, memory_order_relaxed) == (uint64_t)st.st_dev &&
            atomic_load_explicit(&file.inode, memory_order_relaxed) == (uint64_t)st.st_ino;
@@ -165,16 +140,16 @@ static int check_found(const struct stat *st)
  * ever. With O_EXCL nothing is opened that was there: our own file is known to be ours, whatever a file server makes of
  * its owner.
  */
-static long open_path(const char *path, bool *created)
+static int open_path(const char *path, bool *created)
 {
     const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY | O_NONBLOCK;
-    long fd = -1;
+    int fd = -1;
     for (int tries = 0; tries < 3; tries++) { /* it may come and go in between */
-        fd = syscall(SYS_openat, AT_FDCWD, path, flags | O_CREAT | O_EXCL, 0600);
+        fd = ljt_kernel.open(path, flags | O_CREAT | O_EXCL, 0600);
         *created = fd >= 0;
         if (fd >= 0 || errno != EEXIST)
             break;
-        fd = syscall(SYS_openat, AT_FDCWD, path, flags, 0);
+        fd = ljt_kernel.open(path, flags, 0);
         if (fd >= 0 || errno != ENOENT)
             break;
     }
@@ -186,45 +161,49 @@ static int open_file(const char *path)
 {
     struct stat st;
     bool created;
-    long fd = open_path(path, &created);
+    int fd = open_path(path, &created);
 
     if (fd < 0)
         return -errno;
     if (fd <= STDERR_FILENO) {
         /* The host closed its standard streams: in their place the log would catch what isn't for it. */
-        int high = fcntl((int)fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        int high = ljt_kernel.duplicate(fd, STDERR_FILENO + 1);
         int error = errno;
-        syscall(SYS_close, (int)fd);
+        ljt_kernel.close(fd);
         if (high < 0)
             return -error;
         fd = high;
     }
-    int refused = fstat((int)fd, &st) != 0 ? -errno : created ? 0 : check_found(&st);
+    int refused = ljt_kernel.fstat(fd, &st) != 0 ? -errno : created ? 0 : check_found(&st);
     if (refused != 0) {
-        syscall(SYS_close, (int)fd);
+        ljt_kernel.close(fd);
         return refused;
     }
     atomic_store_explicit(&file.device, (uint64_t)st.st_dev, memory_order_relaxed);
     atomic_store_explicit(&file.inode, (uint64_t)st.st_ino, memory_order_relaxed);
-    return (int)fd;
+    return fd;
 }
 
 /* Without strerror: it takes locks and asks the locale. */
 void ljt_log_reason(struct ljt_text *out, int error)
 {
     switch (error) {
+    case EAGAIN: ljt_text_string(out, "its reader is behind"); break;
     case EACCES:
     case EPERM: ljt_text_string(out, "permission denied"); break;
+    case EIO: ljt_text_string(out, "input/output error"); break;
     case EISDIR: ljt_text_string(out, "it is a directory"); break;
     case ELOOP: ljt_text_string(out, "it is a symbolic link"); break;
     case EMFILE:
     case ENFILE: ljt_text_string(out, "too many open files"); break;
     case ENAMETOOLONG: ljt_text_string(out, "the path is too long"); break;
+    case ENOMEM: ljt_text_string(out, "out of memory"); break;
     case ENOENT:
     case ENOTDIR: ljt_text_string(out, "no such directory"); break;
     case EFBIG: ljt_text_string(out, "beyond the limit on file sizes"); break;
     case EDQUOT:
     case ENOSPC: ljt_text_string(out, "no space left"); break;
+    case EPIPE:
     case ENXIO: ljt_text_string(out, "nobody reads the pipe"); break;
     case LJT_LOG_FOREIGN: ljt_text_string(out, "it belongs to another user"); break;
     case LJT_LOG_LINKED: ljt_text_string(out, "it has other names: hard links"); break;
@@ -236,17 +215,22 @@ void ljt_log_reason(struct ljt_text *out, int error)
     }
 }
 
-static void complain_path(const char *path, int error)
+/* To stderr: PREFIX "can't <what> the log <path> (<why>); <what happens now>". */
+static void complain(const char *what, const char *path, int error, const char *now)
 {
     char buf[LJT_LOG_LINE_MAX];
     struct ljt_text line = LJT_TEXT(buf);
 
-    ljt_text_string(&line, PREFIX "can't open the log ");
+    ljt_text_string(&line, PREFIX "can't ");
+    ljt_text_string(&line, what);
+    ljt_text_string(&line, " the log ");
     ljt_text_foreign(&line, path, 200);
     ljt_text_string(&line, " (");
     ljt_log_reason(&line, error);
-    ljt_text_string(&line, "); logging to stderr\n");
-    write_quietly(STDERR_FILENO, line.buf, line.len, false);
+    ljt_text_string(&line, "); ");
+    ljt_text_string(&line, now);
+    ljt_text_string(&line, "\n");
+    (void)write_quietly(STDERR_FILENO, line.buf, line.len, false);
 }
 
 /*
@@ -267,13 +251,13 @@ static int open_target(uint64_t old, int stale, pid_t pid)
     if (!atomic_compare_exchange_strong_explicit(&file.target, &old, new, memory_order_acq_rel,
                                                  memory_order_acquire)) {
         if (!error)
-            syscall(SYS_close, fd);
+            ljt_kernel.close(fd);
         return old ? target_fd(old) : STDERR_FILENO;
     }
     if (stale >= 0)
-        syscall(SYS_close, stale);
+        ljt_kernel.close(stale);
     if (error)
-        complain_path(buf, error);
+        complain("open", buf, error, "logging to stderr");
     return fd;
 }
 
@@ -297,6 +281,26 @@ static int log_fd(void)
     return fd;
 }
 
+static void complain_of_gap(int error)
+{
+    char buf[LJT_CONFIG_PATH_SIZE];
+    struct ljt_text path = LJT_TEXT(buf);
+
+    ljt_text_path(&path, file.path, getpid());
+    complain("write to", buf, error, "lines are missing in it");
+}
+
+/* What does not get into the file is missing there, and the first time stderr has a line to say so. */
+static void write_log(const char *buf, size_t len, bool patient)
+{
+    int fd = log_fd();
+    int error = write_quietly(fd, buf, len, patient);
+
+    if (error != 0 && fd != STDERR_FILENO &&
+        !atomic_exchange_explicit(&file.gaps, true, memory_order_relaxed))
+        complain_of_gap(error);
+}
+
 void ljt_log_open(const struct ljt_config *config)
 {
     int saved = errno;
@@ -304,10 +308,11 @@ void ljt_log_open(const struct ljt_config *config)
     int fd = target_fd(target);
 
     if (fd > STDERR_FILENO && still_ours(fd))
-        syscall(SYS_close, fd);
+        ljt_kernel.close(fd);
     memcpy(file.path, config->log_path, sizeof(file.path));
     file.path[sizeof(file.path) - 1] = 0;
     file.has_pid = strstr(file.path, "%p") != NULL;
+    atomic_store_explicit(&file.gaps, false, memory_order_relaxed);
     atomic_store_explicit(&file.level, (int)config->log_level, memory_order_relaxed);
     errno = saved;
 }
@@ -342,7 +347,7 @@ static void log_line(const char *format, va_list args)
             if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
                 line[i] = '?';
         line[len] = '\n';
-        write_quietly(log_fd(), line, len + 1, false);
+        write_log(line, len + 1, false);
     }
     errno = saved;
 }
@@ -373,7 +378,7 @@ void ljt_log_raw(const char *buf, size_t len)
 {
     int saved = errno;
 
-    write_quietly(log_fd(), buf, len, true);
+    write_log(buf, len, true);
     errno = saved;
 }
 
@@ -381,7 +386,7 @@ void ljt_log_signal(const char *text)
 {
     int saved = errno;
 
-    write_quietly(log_fd(), text, strlen(text), false);
+    write_log(text, strlen(text), false);
     errno = saved;
 }
 

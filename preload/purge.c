@@ -184,8 +184,8 @@ unsigned ljt_purge_gone(struct ljt_arena *a, int state)
         ljt_dawdle();
         ljt_arena_forget(lo, hi - lo);
         if (ljt_kernel.munmap(taken[i].iov_base, taken[i].iov_len) !=
-            0) /* in the middle of one, and no more are allowed */
-            ljt_kernel.madvise(taken[i].iov_base, taken[i].iov_len, MADV_DONTNEED);
+            0) /* one mapping too many: its pages can go */
+            (void)ljt_kernel.madvise(taken[i].iov_base, taken[i].iov_len, MADV_DONTNEED);
         atomic_fetch_sub_explicit(&a->module->mapped, hi - lo, memory_order_relaxed);
         if (state != LJT_ARENA_ARMED)
             continue; /* nobody looks any more */

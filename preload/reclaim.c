@@ -58,11 +58,22 @@ bool ljt_reclaim_fenced(void)
     return atomic_load_explicit(&fenced, memory_order_seq_cst);
 }
 
+/* Said once, and as a signal handler may. */
+static void complain_of_deafness(void)
+{
+    static _Atomic bool said;
+    if (ljt_log_enabled(LJT_LOG_WARN) && !atomic_exchange_explicit(&said, true, memory_order_relaxed))
+        ljt_log_signal(
+            "ljtrim: the reclaimer thread can't be woken (futex is refused); when it sleeps this process "
+            "keeps its memory\n");
+}
+
 void ljt_reclaim_wake(void)
 {
     int saved = errno;
     atomic_fetch_add_explicit(&bell, 1, memory_order_release);
-    ljt_kernel.futex_wake((const volatile void *)&bell, 1);
+    if (ljt_kernel.futex_wake((const volatile void *)&bell, 1) < 0)
+        complain_of_deafness();
     errno = saved;
 }
 

@@ -9,6 +9,7 @@
 #include "log.h"
 #include "module.h"
 #include "sandbox.h"
+#include "text.h"
 
 static bool under_valgrind;
 
@@ -79,4 +80,17 @@ void ljt_refuse_layout(const struct ljt_module *module, unsigned long size)
             "the layout of LuaJIT's allocator in %s is not known (a state of %lu bytes; LJTRIM_MODE=patched "
             "brings another); its VMs are left alone",
             module->path[0] != '\0' ? module->path : "the program", size);
+}
+
+void ljt_refuse_unreadable(const struct ljt_module *module, int error)
+{
+    static struct ljt_once once;
+    char buf[64];
+    struct ljt_text why = LJT_TEXT(buf);
+    if (!module->exports_luajit)
+        return;
+    ljt_log_reason(&why, error);
+    ljt_log_once(&once, LJT_LOG_WARN,
+                 "a Lua VM's memory can't be read (process_vm_readv: %s); it is left alone until it can be",
+                 buf);
 }

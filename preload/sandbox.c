@@ -55,15 +55,8 @@ static uint32_t figure(const char *text, size_t len, const char *name, uint32_t 
  */
 static uint32_t filters_of_thread(char *text, size_t size)
 {
-    long fd = ljt_kernel_call(SYS_openat, AT_FDCWD, (long)"/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0,
-                              0, 0);
-    if (fd < 0)
-        return UNKNOWN;
-    size_t len = 0;
-    long n;
-    while ((n = ljt_kernel_call(SYS_read, fd, (long)(text + len), (long)(size - len), 0, 0, 0)) > 0)
-        len += (size_t)n;
-    ljt_kernel_call(SYS_close, fd, 0, 0, 0, 0, 0);
+    ssize_t n = ljt_kernel.read_file("/proc/thread-self/status", text, size);
+    size_t len = n < 0 ? 0 : (size_t)n;
     /* Without that line a kernel has no seccomp, unless the file could not be read to its end. */
     uint32_t mode = figure(text, len, "\nSeccomp:\t", n < 0 || len == size ? UNKNOWN : 0);
     return mode == 0 || mode == UNKNOWN ? mode : 1 + figure(text, len, "\nSeccomp_filters:\t", 0);

@@ -331,9 +331,11 @@ void ljt_stats_at_exit(void)
     atomic_store_explicit(&keeping.over, true, memory_order_relaxed);
     if (ljt_config.stats_at_exit) {
         write_file(true);
-    } else if (ljt_stats_file_format(path, ljt_config.stats_format) == LJT_STATS_PROMETHEUS) {
-        ljt_lock_acquire(&ljt_wiped.stats_file);
-        ljt_stats_file_remove(path);
-        ljt_lock_release(&ljt_wiped.stats_file);
+        return;
     }
+    ljt_lock_acquire(
+        &ljt_wiped.stats_file); /* the reclaimer ends what it is writing: else it would leave that behind */
+    if (ljt_stats_file_format(path, ljt_config.stats_format) == LJT_STATS_PROMETHEUS)
+        ljt_stats_file_remove(path);
+    ljt_lock_release(&ljt_wiped.stats_file);
 }

@@ -2,19 +2,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kernel.h"
 #include "log.h"
 #include "text.h"
+#include "withhold.h"
 
-enum { TEMPORARY = 32 }; /* ".", the pid and ".tmp" */
+enum {
+    TEMPORARY = 32,   /* ".", the pid and ".tmp" */
+    WRITE_TRIES = 100 /* of one that signals interrupt */
+};
 
 static bool failing;  /* the last try failed, and that was said */
 static pid_t written; /* by this process; what a parent has written is not a child's to remove */
@@ -34,23 +34,22 @@ enum ljt_stats_format ljt_stats_file_format(const char *path, enum ljt_stats_for
                                     : LJT_STATS_TEXT;
 }
 
-/* System calls by number: open and write of the C library are cancellation points. */
 static int open_new(const char *path)
 {
     const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY;
-    long fd = ljt_kernel_call(SYS_openat, AT_FDCWD, (long)path, flags, 0600, 0, 0);
+    int fd = ljt_kernel.open(path, flags, 0600);
     if (fd < 0 && errno == EEXIST) { /* of a process that had our pid and was killed */
-        ljt_kernel_call(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0, 0, 0);
-        fd = ljt_kernel_call(SYS_openat, AT_FDCWD, (long)path, flags, 0600, 0, 0);
+        ljt_kernel.unlink(path);
+        fd = ljt_kernel.open(path, flags, 0600);
     }
-    return fd < 0 ? -errno : (int)fd;
+    return fd < 0 ? -errno : fd;
 }
 
 static int write_all(int fd, const char *buf, size_t len)
 {
-    while (len > 0) {
-        long n = ljt_kernel_call(SYS_write, fd, (long)buf, (long)len, 0, 0, 0);
-        if (n < 0 && errno == EINTR)
+    for (int tries = WRITE_TRIES; len > 0;) {
+        ssize_t n = ljt_kernel.write(fd, buf, len);
+        if (n < 0 && errno == EINTR && tries-- > 0)
             continue;
         if (n <= 0)
             return n < 0 ? -errno : -ENOSPC;
@@ -67,39 +66,32 @@ static int replace(const char *path, const char *temporary, const char *buf, siz
         return fd;
     int error = write_all(fd, buf, len);
     /* A full disk may be told of at close alone (NFS, quotas). */
-    if (ljt_kernel_call(SYS_close, fd, 0, 0, 0, 0, 0) != 0 && error == 0)
+    if (ljt_kernel.close(fd) != 0 && error == 0)
         error = -errno;
-    if (error == 0 &&
-        ljt_kernel_call(SYS_renameat, AT_FDCWD, (long)temporary, AT_FDCWD, (long)path, 0, 0) != 0)
+    if (error == 0 && ljt_kernel.rename(temporary, path) != 0)
         error = -errno;
     if (error != 0)
-        ljt_kernel_call(SYS_unlinkat, AT_FDCWD, (long)temporary, 0, 0, 0, 0);
+        ljt_kernel.unlink(temporary);
     return error;
 }
 
-/* Beyond a limit on file sizes a write raises SIGXFSZ, which ends a process: taken back, as SIGPIPE is in log.c. */
+/* The same, and no signal comes of it. */
 static int replace_quietly(const char *path, const char *temporary, const char *buf, size_t len)
 {
-    const struct timespec now = {0};
-    sigset_t limit, old, pending;
-    sigemptyset(&limit);
-    sigaddset(&limit, SIGXFSZ);
-    bool blocked = pthread_sigmask(SIG_BLOCK, &limit, &old) == 0;
-    bool was_pending = sigpending(&pending) == 0 && sigismember(&pending, SIGXFSZ) == 1;
+    struct ljt_withheld signals;
+    if (!ljt_withhold(&signals))
+        return -EPERM;
     int error = replace(path, temporary, buf, len);
-    if (error == -EFBIG && blocked && !was_pending)
-        ljt_kernel_call(SYS_rt_sigtimedwait, (long)&limit, 0, (long)&now, _NSIG / 8, 0, 0);
-    if (blocked)
-        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    ljt_withhold_end(&signals, -error);
     return error;
 }
 
-static void complain(const char *path, int error)
+static void complain(const char *what, const char *path, int error, const char *now)
 {
     char buf[64];
     struct ljt_text reason = LJT_TEXT(buf);
     ljt_log_reason(&reason, error);
-    ljt_log(LJT_LOG_WARN, "can't write the statistics to %.200s (%s); trying on in silence", path, buf);
+    ljt_log(LJT_LOG_WARN, "can't %s %.200s (%s); %s", what, path, buf, now);
 }
 
 int ljt_stats_file_write(const char *path, const char *buf, size_t len)
@@ -119,7 +111,7 @@ int ljt_stats_file_write(const char *path, const char *buf, size_t len)
     if (error == 0)
         written = pid;
     else if (!failing)
-        complain(name, -error);
+        complain("write the statistics to", name, -error, "trying on in silence");
     failing = error != 0;
     errno = saved;
     return error;
@@ -131,7 +123,7 @@ void ljt_stats_file_remove(const char *path)
     struct ljt_text expanded = LJT_TEXT(name);
     int saved = errno;
     ljt_text_path(&expanded, path, getpid());
-    if (written == getpid() && expanded.lost == 0)
-        ljt_kernel_call(SYS_unlinkat, AT_FDCWD, (long)name, 0, 0, 0, 0);
+    if (written == getpid() && expanded.lost == 0 && ljt_kernel.unlink(name) != 0 && errno != ENOENT)
+        complain("remove the statistics", name, errno, "they stay behind");
     errno = saved;
 }

@@ -22,7 +22,7 @@ enum ljt_stats_format ljt_stats_file_format(const char *path, enum ljt_stats_for
 /* Replaces the file that `path` (with %p) names. 0 or -errno; a failure is logged, unless the last try failed, too. */
 int ljt_stats_file_write(const char *path, const char *buf, size_t len);
 
-/* Removes the file, if this process has written it. */
+/* Removes the file, if this process has written it. A failure is logged. */
 void ljt_stats_file_remove(const char *path);
 
 #endif

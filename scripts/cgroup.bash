@@ -5,7 +5,7 @@
 #   cgroup_begin memory|cpu       0 if groups can be made; else the reason is in $cgroup_why
 #   cgroup_make NAME              makes a group, sets $cgroup to its directory
 #   cgroup_set GROUP FILE VALUE   FILE is one of limit, high (version 2), quota (us of 100,000)
-#   cgroup_get GROUP FILE         FILE is one of usage, kills
+#   cgroup_get GROUP FILE         FILE is one of usage, peak (the highest usage; nothing where the kernel can't tell), kills
 #   cgroup_end                    removes the groups; their processes have to be gone
 
 cgroup_version= cgroup_base= cgroup_why= cgroup_made=() cgroup_home=
@@ -95,6 +95,8 @@ cgroup_get() {
 	case $2$cgroup_version in
 	usage1) cat "$1/memory.usage_in_bytes" ;;
 	usage2) cat "$1/memory.current" ;;
+	peak1) cat "$1/memory.max_usage_in_bytes" ;;
+	peak2) cat "$1/memory.peak" 2>/dev/null || true ;; # since Linux 5.19
 	kills1) awk '$1 == "oom_kill" { print $2 }' "$1/memory.oom_control" ;;
 	kills2) awk '$1 == "oom_kill" { print $2 }' "$1/memory.events" ;;
 	esac

@@ -189,10 +189,11 @@ Test(gate, all_that_is_wanted_is_done_in_one_call)
     cr_expect(want() == LJT_WANT_LIVE && arena->stats.units[LJT_UNIT_BY_MUTATOR] == 1);
 }
 
-static void spoil_errno(const volatile void *address, int waiters)
+static int spoil_errno(const volatile void *address, int waiters)
 {
     (void)address, (void)waiters;
     errno = EBADF;
+    return 0;
 }
 
 static uint64_t spoil_errno_by_clock(void)

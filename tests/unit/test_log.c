@@ -488,6 +488,38 @@ Test(log, falls_back_to_stderr_and_says_so_once)
     cr_expect_str_eq(caught(), expected);
 }
 
+Test(log, says_once_that_lines_are_missing)
+{
+    catch_stderr();
+    log_to("/dev/full", LJT_LOG_WARN);
+    for (int i = 0; i < 3; i++)
+        ljt_log(LJT_LOG_WARN, "%d", i);
+    ljt_log_raw("ljtrim: dump\n", 13);
+    cr_expect_str_eq(caught(),
+                     "ljtrim: can't write to the log /dev/full (no space left); lines are missing in it\n");
+}
+
+Test(log, limit_on_file_sizes_does_not_kill_the_host)
+{
+    struct rlimit old, limit;
+    sigset_t pending, mask;
+
+    catch_stderr();
+    cr_assert(getrlimit(RLIMIT_FSIZE, &old) == 0);
+    limit = (struct rlimit){.rlim_cur = 300, .rlim_max = old.rlim_max};
+    log_to(in_dir("log"), LJT_LOG_WARN);
+    signal(SIGXFSZ, SIG_DFL);
+    cr_assert(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    for (int i = 0; i < 20; i++)
+        ljt_log(LJT_LOG_WARN, "one of twenty lines");
+    cr_expect(sigpending(&pending) == 0 && !sigismember(&pending, SIGXFSZ));
+    cr_expect(sigprocmask(SIG_SETMASK, NULL, &mask) == 0 && !sigismember(&mask, SIGXFSZ));
+    setrlimit(RLIMIT_FSIZE, &old);
+    cr_expect(strlen(content(in_dir("log"))) == 300);
+    cr_expect(strstr(caught(), "(beyond the limit on file sizes); lines are missing in it") != NULL, "%s",
+              captured);
+}
+
 static void expect_fallback(const char *name, const char *reason)
 {
     catch_stderr();

@@ -648,6 +648,24 @@ Test(reclaim, the_signal_brings_a_dump)
         "said: %s", lab_said());
 }
 
+static int wakes_nobody(const volatile void *word, int waiters)
+{
+    (void)word, (void)waiters;
+    errno = ENOSYS;
+    return -1;
+}
+
+Test(reclaim, who_can_not_be_woken_costs_one_line)
+{
+    lab_catch_stderr();
+    ljt_kernel.futex_wake = wakes_nobody;
+    errno = 7;
+    for (int i = 0; i < 3; i++)
+        ljt_reclaim_wake();
+    cr_expect_eq(errno, 7);
+    cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "can't be woken"), "said: %s", lab_said());
+}
+
 Test(reclaim, is_asleep_when_nothing_moves)
 {
     lab_watch_sleep();

@@ -226,6 +226,41 @@ Test(stats_file, without_a_file_the_page_alone_is_kept)
     cr_expect(files(false) == 0);
 }
 
+/* ---- The end of a process ---- */
+
+static _Atomic unsigned waits;
+static _Atomic bool ended;
+static void (*real_wait)(const volatile void *word, uint32_t value, uint64_t ns);
+
+static void count_wait(const volatile void *word, uint32_t value, uint64_t ns)
+{
+    atomic_fetch_add(&waits, 1);
+    real_wait(word, value, ns);
+}
+
+static void *exit_now(void *unused)
+{
+    ljt_stats_at_exit();
+    atomic_store(&ended, true);
+    return unused;
+}
+
+/* Else the thread would end with the process, and what it has written so far stay behind. */
+Test(stats_file, end_of_the_process_waits_for_a_write_under_way)
+{
+    pthread_t thread;
+    arena();
+    strcpy(ljt_config.stats_file, path);
+    real_wait = ljt_kernel.futex_wait;
+    ljt_kernel.futex_wait = count_wait;
+    ljt_lock_acquire(&ljt_wiped.stats_file); /* as the reclaimer has it while it writes */
+    pthread_create(&thread, NULL, exit_now, NULL);
+    cr_expect(lab_await(atomic_load(&waits) > 0 || atomic_load(&ended)));
+    cr_expect_not(atomic_load(&ended));
+    ljt_lock_release(&ljt_wiped.stats_file);
+    pthread_join(thread, NULL);
+}
+
 /* ---- Many who ask ---- */
 
 static _Atomic bool stop;

@@ -286,6 +286,45 @@ Test(takeover, whole_free_segments_are_unmapped)
     lua_close(vm.L);
 }
 
+static int unmap_nothing(void *addr, size_t len)
+{
+    (void)addr, (void)len;
+    errno = ENOMEM;
+    return -1;
+}
+
+/* One mapping more than a process may have: what the segment had for pages goes back all the same. */
+Test(takeover, segments_that_can_not_be_unmapped_lose_their_pages)
+{
+    struct lab_vm vm = open_vm();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    struct ljt_lj_segment before[64];
+    size_t segments = 0, gone = 0;
+    fill_and_drop_segments(vm.m);
+    for (const struct ljt_lj_segment *s = &vm.m->seg; s != NULL && segments < 64; s = s->next)
+        before[segments++] = *s;
+    int (*real_munmap)(void *, size_t) = ljt_kernel.munmap;
+    ljt_kernel.munmap = unmap_nothing;
+    look(a);
+    ljt_kernel.munmap = real_munmap;
+    for (size_t i = 0; i < segments; i++) {
+        const struct ljt_lj_segment *s = &vm.m->seg;
+        while (s != NULL && s->base != before[i].base)
+            s = s->next;
+        if (s != NULL)
+            continue;
+        gone++;
+        for (uintptr_t at = before[i].base; at < before[i].base + before[i].size; at += ljt_page_size) {
+            unsigned char resident = 0;
+            cr_assert(mincore((void *)at, ljt_page_size, &resident) == 0 && (resident & 1) == 0);
+        }
+    }
+    cr_expect_gt(gone, 0);
+    lab_run(vm.L, lab_churn);
+    lab_prove(vm.m);
+    lua_close(vm.L);
+}
+
 /* Parked runs and the pieces between them become one free chunk first, at the next look. */
 Test(takeover, segments_of_parked_runs_are_unmapped_too)
 {

@@ -3,6 +3,7 @@
 --   maps     all but 40 of the mappings that vm.max_map_count allows are taken
 --   memory   the address space ends a little above what is in use (RLIMIT_AS): a program that allocates until it is told
 --            "not enough memory", drops it, and finds what it kept as it was
+--   limit N  nothing: afterwards 85% of the N bytes that its control group allows are taken, and found as they were left
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -62,6 +63,13 @@ function take.memory()
     workload.verify(survivors)
   end
   print("out of memory", failures)
+end
+
+function take.limit()
+  check(2)
+  local hoard, most = {}, tonumber(arg[2]) * 0.85 / 1024
+  while collectgarbage("count") < most do hoard[#hoard + 1] = #hoard .. ("x"):rep(1000) end
+  for i = 1, #hoard do assert(hoard[i] == (i - 1) .. ("x"):rep(1000), "the hoard is damaged") end
 end
 
 take[arg[1]]()

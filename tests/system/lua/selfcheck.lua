@@ -3,7 +3,7 @@
 
 local ffi = require("ffi")
 local bit = require("bit")
-local rounds = tonumber(arg and arg[1]) or 6
+local rounds = tonumber((...) or arg and arg[1]) or 6
 
 local seed = 12345
 local function random(n)
