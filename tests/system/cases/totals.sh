@@ -22,8 +22,27 @@ test_counts_are_added_up_with_what_was_skipped() {
 test_command_that_fails_or_says_nothing_is_one_failure() {
 	total '1 passed, 2 failed' 1 'echo 1 passed, 0 failed; false' 'true'
 	grep -q "'true' ended with status 0 and no count" out || fail "it is not said: $(cat out)"
-	total '1 passed, 2 failed' 1 'echo 1 passed, 0 failed' 'echo 0 passed, 1 failed; false' 'kill -9 $$'
+	total '1 passed, 2 failed' 1 'echo 1 passed, 0 failed' + 'echo 0 passed, 1 failed; false' + 'kill -9 $$'
 	grep -q "'kill -9 .*' ended with status 137 and no count" out || fail "it is not said: $(cat out)"
+}
+
+# Each waits for the other; what they say comes in turns.
+test_commands_side_by_side_are_kept_apart() {
+	total '3 passed, 0 failed, 4 skipped' 0 \
+		'echo first; touch a; until [ -e b ]; do sleep 0.01; done; echo first; echo 1 passed, 0 failed' + \
+		'until [ -e a ]; do sleep 0.01; done; echo second; touch b; echo second; echo 2 passed, 0 failed, 4 skipped'
+	expect_equal "$(grep -xE 'first|second' out | tr '\n' ' ')" 'first first second second ' "what they have said"
+}
+
+test_interrupt_ends_commands_side_by_side() {
+	setsid "$ROOT/scripts/test-total" 'touch a; exec sleep 600' + 'echo $$ >b; exec sleep 600' >out 2>&1 &
+	local group=$! beside
+	started+=("$group")
+	wait_until 60 test -e a -a -s b || fail "they have not begun: $(cat out)"
+	beside=$(cat b)
+	started+=("$beside")
+	kill -TERM -- "-$group"
+	wait_until 60 is_gone "$beside" || fail "one runs on"
 }
 
 # units STATUS LINE ...: run-units on a binary that says these lines, and $report where Criterion would leave its own; with
