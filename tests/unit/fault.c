@@ -83,7 +83,7 @@ static unsigned faults_of_one_run(void (*live)(void))
     return atomic_load(&tally->faults);
 }
 
-void fault_each(const struct fault_call *call, const char *note, void (*live)(void))
+void fault_each(const struct fault_call *call, unsigned most, const char *note, void (*live)(void))
 {
     static const unsigned nth[] = {1, 2, 3, 10};
     char name[64];
@@ -92,7 +92,7 @@ void fault_each(const struct fault_call *call, const char *note, void (*live)(vo
     cr_assert(tally != MAP_FAILED);
     fault_why = tally->why;
     fault_plan.call = call;
-    for (const int *error = call->errors; *error >= 0; error++) {
+    for (const int *error = call->errors; *error >= 0 && error < call->errors + most; error++) {
         fault_plan.error = *error;
         for (unsigned i = 0; i < (LAB_SLOWNESS == 1 ? 4 : 1); i++) {
             fault_plan.nth = nth[i];

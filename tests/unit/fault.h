@@ -20,10 +20,12 @@
 /* What may come of a fault: the service goes on even if it lasts; it may end, and a line says why; or until the fault does. */
 enum loss { NONE, TOLD, PASSING };
 
+#define ALL_ERRORS 32
+
 struct fault_call {
     const char *name;
     enum loss loss;
-    int errors[32]; /* ends with -1 */
+    int errors[ALL_ERRORS]; /* ends with -1 */
 };
 
 /* What fails in this process, with what, and when. */
@@ -41,8 +43,11 @@ extern struct ljt_kernel fault_real;
 bool fault_strikes(const struct fault_call *call);
 unsigned fault_count(void); /* of the faults so far */
 
-/* All of a call's faults, each in a process that calls `live` and ends. `note` ("" or " (patched)") is for the figures. */
-void fault_each(const struct fault_call *call, const char *note, void (*live)(void));
+/*
+ * A call's faults, each in a process that calls `live` and ends: with the first `most` of its errors. `note` (such as
+ * " (patched)") is for the figures.
+ */
+void fault_each(const struct fault_call *call, unsigned most, const char *note, void (*live)(void));
 
 /* Where that process says why it fails. */
 extern char *fault_why;

@@ -289,45 +289,45 @@ TestSuite(file_faults, .timeout = LAB_TIMEOUT);
 
 Test(file_faults, files_can_not_be_opened)
 {
-    fault_each(&open_call, "", live);
+    fault_each(&open_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, descriptors_can_not_be_moved)
 {
-    fault_each(&duplicate_call, "", live);
+    fault_each(&duplicate_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, descriptors_can_not_be_told_from_others)
 {
-    fault_each(&fstat_call, "", live);
+    fault_each(&fstat_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, writes_fail_or_end_early)
 {
-    fault_each(&write_call, "", live);
+    fault_each(&write_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, readers_can_not_be_asked_for)
 {
-    fault_each(&poll_call, "", live);
+    fault_each(&poll_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, files_are_closed_with_an_error)
 {
-    fault_each(&close_call, "", live);
+    fault_each(&close_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, statistics_can_not_be_renamed)
 {
-    fault_each(&rename_call, "", live);
+    fault_each(&rename_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, files_can_not_be_removed)
 {
-    fault_each(&unlink_call, "", live);
+    fault_each(&unlink_call, ALL_ERRORS, "", live);
 }
 
 Test(file_faults, signals_can_not_be_taken_back)
 {
-    fault_each(&take_signal_call, "", live_with_a_broken_pipe);
+    fault_each(&take_signal_call, ALL_ERRORS, "", live_with_a_broken_pipe);
 }
