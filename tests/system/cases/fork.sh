@@ -1,6 +1,6 @@
 # Processes that are forked in the middle of a purge: parent and child go on with their copies of the state.
 
-forks() { run_host "${EAGER[@]}" "$(host fork_churn)" "$@"; }
+forks() { run_host "${EAGER[@]}" "$(host fork_churn)" "$@" held; }
 
 test_fork() { forks fork "$(sized 30 3)"; }
 test_fork_by_default_settings() { unpoisoned "the other one is the same then" && run_host "$(host fork_churn)" fork 20; }

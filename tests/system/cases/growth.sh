@@ -99,11 +99,11 @@ test_many_states_on_many_threads() {
 }
 
 test_forks_in_the_middle() {
-	run_host "${EAGER[@]}" LJTRIM_GROWTH=on "$(host fork_churn)" fork "$(sized 20 3)"
+	run_host "${EAGER[@]}" LJTRIM_GROWTH=on "$(host fork_churn)" fork "$(sized 20 3)" held
 }
 
 test_closed_in_the_middle() {
-	run_host "${EAGER[@]}" LJTRIM_GROWTH=on "$(host close_states)" 300
+	run_host "${EAGER[@]}" LJTRIM_GROWTH=on "$(host close_states)" 300 held
 }
 
 test_plugin_with_local_symbols() {

@@ -12,9 +12,9 @@ test_same_answers() {
 }
 
 test_200_states_on_8_threads() { run_host "${EAGER[@]}" "$(host many_states)" 200 8 300; }
-test_closed_in_the_middle_of_a_purge() { run_host "${EAGER[@]}" "$(host close_states)" "$(sized 800 3)"; }
-test_fork() { run_host "${EAGER[@]}" "$(host fork_churn)" fork "$(sized 10 3)"; }
-test_fork_with_threads_beside() { run_host "${EAGER[@]}" "$(host fork_churn)" threads 5; }
+test_closed_in_the_middle_of_a_purge() { run_host "${EAGER[@]}" "$(host close_states)" "$(sized 800 3)" held; }
+test_fork() { run_host "${EAGER[@]}" "$(host fork_churn)" fork "$(sized 10 3)" held; }
+test_fork_with_threads_beside() { run_host "${EAGER[@]}" "$(host fork_churn)" threads 5 held; }
 
 # Whoever sets LuaJIT's function back has a heap that it can go on with.
 plays() {

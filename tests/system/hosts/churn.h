@@ -160,6 +160,24 @@ __attribute__((unused)) static void churn_drop(struct churn *c, unsigned keep_ev
     lua_gc(c->L, LUA_GCCOLLECT, 0);
 }
 
+/*
+ * Leaves the state alone for longer than the 3 ms that are silence to the library, so that the reclaimer holds its heap,
+ * unit by unit: what comes next comes at any point of that. With until_held it does not come before a unit was done so.
+ */
+__attribute__((unused)) static void churn_rest(struct churn *c, int until_held)
+{
+    static const char units[] = "ljtrim_units_by_reclaimer_total";
+    long long before = library_total(units);
+    time_t began = time(NULL);
+
+    sleep_us(3500 + (long)random_below(&c->random, 2500));
+    while (until_held && before >= 0 && library_total(units) == before) {
+        if (time(NULL) - began > 60)
+            die("the reclaimer has not held a silent heap");
+        sleep_us((long)random_below(&c->random, 1000));
+    }
+}
+
 __attribute__((unused)) static void churn_verify(struct churn *c, const char *when)
 {
     churn_push_table(c);

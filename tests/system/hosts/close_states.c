@@ -1,12 +1,13 @@
 /*
- * close_states COUNT: opens a state, lets it grow and shrink, and closes it while it is being purged, COUNT times.
- * No mapping may be left behind: lua_close of plain LuaJIT unmaps an arena as a whole.
+ * close_states COUNT [held]: opens a state, lets it grow and shrink, and closes it while it is being purged, COUNT times;
+ * with "held" a silent one not before the reclaimer has held it. No mapping may be left behind: lua_close of plain LuaJIT
+ * unmaps an arena as a whole.
  */
 #include "churn.h"
 
 #define WARM_UP 20
 
-static void use_one_state(unsigned number)
+static void use_one_state(unsigned number, int until_held)
 {
     struct churn c;
 
@@ -17,7 +18,7 @@ static void use_one_state(unsigned number)
     case 1: /* closed at the moment when most of it became free */ churn_drop(&c, 30); break;
     case 2: /* closed while the reclaimer works on a silent state */
         churn_drop(&c, 30);
-        sleep_ms(2);
+        churn_rest(&c, until_held);
         churn_verify(&c, "before it is closed");
         break;
     case 3: /* closed in the middle of churn, with purges behind it */
@@ -41,7 +42,7 @@ int main(int argc, char **argv)
             mappings = count_mappings();
             size = status_kb("VmSize");
         }
-        use_one_state(i);
+        use_one_state(i, argc > 2);
     }
     sleep_ms(50);
     mappings_after = count_mappings();

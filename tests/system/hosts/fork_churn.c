@@ -1,6 +1,6 @@
 /*
- * fork_churn HOW CHILDREN: a big Lua state is forked again and again while it is being purged; parent and child both
- * go on using it, and check every object.
+ * fork_churn HOW CHILDREN [held]: a big Lua state is forked again and again while it is being purged; parent and child both
+ * go on using it, and check every object. With "held" a silent one is not forked before the reclaimer has held it.
  *   HOW   fork      the usual way
  *         clone     clone(SIGCHLD), which skips the handlers of pthread_atfork
  *         threads   fork, while three more threads work in states of their own
@@ -103,7 +103,7 @@ int main(int argc, char **argv)
         churn_fill(&c);
         churn_drop(&c, 20);
         if (i % 3 == 0)
-            sleep_ms(2); /* the state is silent: the reclaimer is at work itself */
+            churn_rest(&c, argc > 3);
         child = executes ? run_true(!strcmp(how, "vfork")) : fork_by(how);
         if (child < 0)
             die("%s: %s", how, strerror(errno));

@@ -1,9 +1,11 @@
 /*
- * What the small hosts share: giving up with a message, numbers from /proc/self, and a repeatable random source.
+ * What the small hosts share: giving up with a message, numbers from /proc/self and from the library, and a repeatable
+ * random source.
  */
 #ifndef LJT_TEST_HOST_H
 #define LJT_TEST_HOST_H
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -42,12 +44,17 @@ __attribute__((unused)) static uint64_t random_below(uint64_t *state, uint64_t l
     return random_next(state) % limit;
 }
 
-__attribute__((unused)) static void sleep_ms(long ms)
+__attribute__((unused)) static void sleep_us(long us)
 {
-    struct timespec pause = {ms / 1000, ms % 1000 * 1000000};
+    struct timespec pause = {us / 1000000, us % 1000000 * 1000};
 
     while (nanosleep(&pause, &pause) && errno == EINTR)
         ;
+}
+
+__attribute__((unused)) static void sleep_ms(long ms)
+{
+    sleep_us(ms * 1000);
 }
 
 /* Reads a field of /proc/self/status, such as "VmSize", in KiB. */
@@ -79,6 +86,24 @@ __attribute__((unused)) static long count_mappings(void)
         lines += c == '\n';
     fclose(file);
     return lines;
+}
+
+/* A number of the library's statistics, summed over arenas and closed states; -1 without the library. */
+__attribute__((unused)) static long long library_total(const char *name)
+{
+    static char text[64 << 10];
+    int (*stats)(const char *, char *, size_t) =
+        (int (*)(const char *, char *, size_t))(uintptr_t)dlsym(RTLD_DEFAULT, "ljtrim_stats");
+    const char *line = text;
+    size_t length = strlen(name);
+    double sum = 0;
+
+    if (stats == NULL || stats("prometheus", text, sizeof(text)) < 0)
+        return -1;
+    for (; line != NULL; line = strchr(line, '\n'), line = line ? line + 1 : NULL)
+        if (strncmp(line, name, length) == 0 && (line[length] == ' ' || line[length] == '{'))
+            sum += strtod(strchr(line[length] == '{' ? strchr(line, '}') : line, ' '), NULL);
+    return (long long)sum;
 }
 
 /* Waits for a child and dies unless it exited with 0. */

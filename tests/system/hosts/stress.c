@@ -17,7 +17,6 @@
  * --until it goes on until FILE is there, too. Prints the seed and its progress; ends with status 0 if no byte was other
  * than it should be. With --results: lines of name,value.
  */
-#include <dlfcn.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -299,23 +298,6 @@ static double seconds(void)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-/* A number of the library's statistics, summed over arenas and closed states; -1 without the library. */
-static long long library_total(const char *name)
-{
-    static char text[64 << 10];
-    int (*stats)(const char *, char *, size_t) =
-        (int (*)(const char *, char *, size_t))(uintptr_t)dlsym(RTLD_DEFAULT, "ljtrim_stats");
-    if (stats == NULL || stats("prometheus", text, sizeof(text)) < 0)
-        return -1;
-    const char *line = text;
-    size_t length = strlen(name);
-    double sum = 0;
-    for (; line != NULL; line = strchr(line, '\n'), line = line ? line + 1 : NULL)
-        if (strncmp(line, name, length) == 0 && (line[length] == ' ' || line[length] == '{'))
-            sum += strtod(strchr(line[length] == '{' ? strchr(line, '}') : line, ' '), NULL);
-    return (long long)sum;
 }
 
 static uint64_t number(const char *text)
