@@ -222,10 +222,10 @@ static void *reclaimer(void *unused)
         ljt_spending_charge(now);
         uint64_t wish = attend_all(&first, now);
         ljt_growth_digest();
+        now = ljt_kernel.now(); /* a trim whose time has ended meanwhile has ended */
         ljt_control_report(now);
         __atomic_store_n(&thread_cpu, ljt_kernel.thread_cpu(), __ATOMIC_RELAXED);
         dump_if_asked();
-        now = ljt_kernel.now();
         uint64_t pause = wish == UINT64_MAX ? UINT64_MAX : wish > now ? wish - now : 0;
         pause = ljt_stats_keep(now, pause);
         if (pause != 0)
