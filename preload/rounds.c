@@ -443,8 +443,8 @@ uint64_t ljt_rounds_turn(struct ljt_arena *a, uint64_t now)
     } while (more && !a->pace.posted && now < until &&
              (ljt_spending_wait() == 0 || a->pace.stage == STAGE_HAND_BACK) &&
              ljt_arena_is(a, LJT_ARENA_ARMED));
-    /* Who comes to do what is posted rings: what is claimed then is not to stay out for as long as we sleep. */
-    if (a->pace.posted)
+    /* Who comes to do what is posted rings: what is claimed then is not to stay out for as long as we sleep, if that is long. */
+    if (a->pace.posted && rest() > PATIENCE)
         atomic_fetch_or_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_WAKE, memory_order_release);
     if (more) /* posted: nobody came to do it and a hold was not to be had; no hurry then */
         wish = a->pace.posted && !ljt_control_urgent() ? now + rest() : now;
