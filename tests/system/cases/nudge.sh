@@ -21,6 +21,7 @@ quiet() {
 nudges() { awk '/ nudges/ { print $2; exit }' log; }
 
 test_a_quiet_worker_falls_after_its_peak_for_5_per_cent_of_it() {
+	unpoisoned "what is allocated until it has fallen is measured, and a proof at each unit takes its time"
 	need_library
 	quiet 10 "" 200 || fail "RSS has not fallen"
 	expect_at_most "$allocated" $((dropped / 20)) "bytes allocated meanwhile"
