@@ -26,6 +26,13 @@ test_command_that_fails_or_says_nothing_is_one_failure() {
 	grep -q "'kill -9 .*' ended with status 137 and no count" out || fail "it is not said: $(cat out)"
 }
 
+test_what_failed_is_said_once_more_at_the_end() {
+	total '5 passed, 3 failed' 1 'echo not ok g/a: why; echo not ok g/b: late; echo ok g/b; echo 4 passed, 1 failed' \
+		'printf "[\\033[1mFAIL\\033[0m] s::t: (0.1s)\n"; echo 1 passed, 1 failed' 'false' 'echo not ok g/c; echo ok g/c; echo 0 passed, 0 failed'
+	expect_equal "$(tail -n 6 out | sed -E 's/^test-total: of .*( failed:)$/of one\1/; s/^test-total: .*; //' | tr '\n' '|')" \
+		'of one failed:|    not ok g/a: why|of one failed:|    [FAIL] s::t: (0.1s)|that is one failure|5 passed, 3 failed|' "the end"
+}
+
 # Each waits for the other; what they say comes in turns.
 test_commands_side_by_side_are_kept_apart() {
 	total '3 passed, 0 failed, 4 skipped' 0 \
