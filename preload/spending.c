@@ -9,10 +9,11 @@
 
 static struct ljt_budget budget;
 static struct {
-    uint64_t cpu;      /* the thread's CPU time */
-    uint64_t mutators; /* what mutators have spent in units */
-    uint64_t faults;   /* what the faults that purges have caused are estimated at */
-} spent, charged;      /* all in ns; charged: into the budget already */
+    uint64_t cpu;                    /* the thread's CPU time */
+    uint64_t mutators;               /* what mutators have spent in units */
+    uint64_t faults;                 /* what the faults that purges have caused are estimated at */
+} spent, charged;                    /* all in ns; charged: into the budget already */
+static _Atomic uint64_t spent_until; /* a time; 0: there is something left */
 
 static uint64_t mutators_cpu(void)
 {
@@ -52,6 +53,14 @@ void ljt_spending_charge(uint64_t now)
         sum += spent.mutators - charged.mutators;
     ljt_budget_update(&budget, now, cpu_percent(), sum);
     charged = spent;
+    uint64_t wait = ljt_spending_wait();
+    atomic_store_explicit(&spent_until, wait > 0 ? now + wait : 0, memory_order_relaxed);
+}
+
+uint64_t ljt_spending_pause(uint64_t now)
+{
+    uint64_t until = atomic_load_explicit(&spent_until, memory_order_relaxed);
+    return until > now ? until - now : 0;
 }
 
 uint64_t ljt_spending_wait(void)

@@ -5,7 +5,7 @@
  * has been added since the last charge comes out of the bucket (budget.h), which fills at LJTRIM_MAX_CPU_PCT, or at
  * 20% under memory pressure. Somebody who waits for a trim need not wait for the bucket.
  *
- * On the reclaimer's thread alone. Locks nothing.
+ * On the reclaimer's thread alone, but for what ljt_spending_pause tells. Locks nothing.
  */
 #ifndef LJT_SPENDING_H
 #define LJT_SPENDING_H
@@ -23,5 +23,8 @@ void ljt_spending_charge(uint64_t now);
 
 /* For how many ns nothing may be done; 0: there is something left, or somebody waits. */
 uint64_t ljt_spending_wait(void);
+
+/* The same for those who only want to know, on any thread: as it was at the last charge, in ns from now. */
+uint64_t ljt_spending_pause(uint64_t now);
 
 #endif

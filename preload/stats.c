@@ -13,6 +13,7 @@
 #include "log.h"
 #include "pressure.h"
 #include "reclaim.h"
+#include "spending.h"
 #include "stats_file.h"
 #include "stats_page.h"
 #include "text.h"
@@ -119,6 +120,7 @@ static void gather_process(struct ljt_stats_snapshot *s)
     v[LJT_STATS_reclaimer] = ljt_reclaim_running();
     v[LJT_STATS_pressure] = ljt_pressure_level();
     v[LJT_STATS_paused] = ljt_control_paused();
+    v[LJT_STATS_budget_wait_ns] = ljt_spending_pause(ljt_kernel.now());
     v[LJT_STATS_reclaimer_cpu_ns] = ljt_reclaim_cpu();
 }
 

@@ -26,6 +26,7 @@
     X(reclaimer, PROCESS, FLAG, COMPUTED, NULL, "reclaimer_running", "The reclaimer's thread runs.") \
     X(paused, PROCESS, FLAG, COMPUTED, NULL, "paused", "The program has paused the library.") \
     X(pressure, PROCESS, COUNT, COMPUTED, NULL, "memory_pressure", "0: memory is not short; 1: its limit is near; 2: purging at once.") \
+    X(budget_wait_ns, PROCESS, NS, COMPUTED, NULL, "cpu_budget_wait_seconds", "For how long nothing is done, as the CPU budget is spent; 0: some is left.") \
     X(arenas, PROCESS, COUNT, COMPUTED, NULL, "arenas", "Lua heaps that are looked after.") \
     X(arenas_left_alone, PROCESS, COUNT, COMPUTED, NULL, "arenas_left_alone", "Lua heaps that were given up.") \
     \

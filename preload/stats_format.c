@@ -108,6 +108,10 @@ static void text_total(struct ljt_text *t, const struct ljt_stats_snapshot *s)
     ljt_text_string(t, mode_text(v[LJT_STATS_mode]));
     ljt_text_string(t, v[LJT_STATS_paused] ? "; paused by the program" : "");
     ljt_text_string(t, v[LJT_STATS_membarrier] ? "; membarrier" : "; no membarrier, full fences");
+    if (v[LJT_STATS_budget_wait_ns] > 0) {
+        ljt_text_string(t, "\nCPU budget spent, nothing is done for ");
+        ljt_text_duration(t, v[LJT_STATS_budget_wait_ns]);
+    }
     ljt_text_string(t, "\ntotal: ");
     ljt_text_unsigned(t, v[LJT_STATS_arenas]);
     ljt_text_string(t, v[LJT_STATS_arenas] == 1 ? " arena" : " arenas");

@@ -148,6 +148,19 @@ rss_below() {
 	[ -n "$now" ] && [ "$now" -lt "$limit" ]
 }
 
+# expect_fall PID KB [WHAT]: its RSS falls below that, WHAT: in the trough. It may take a minute: on a noisy machine what was
+# given back until now may have cost all of the CPU budget. Where it has not, the library says what it does.
+expect_fall() {
+	wait_until 90 rss_below "$1" "$2" && return
+	if is_running "$1"; then
+		grep -H . "/proc/$1/task"/*/{comm,wchan,syscall} 2>&1 | sed "s,^/proc/$1/task/,," || true
+		[ -z "$LJT_SO" ] || kill -USR2 "$1"
+		sleep 2
+		tail -n 40 err error.log 2>/dev/null | grep -v '^$' || true
+	fi
+	fail "RSS has not fallen: $(rss_kb "$1") KiB ${3-in the trough}, below $2 KiB expected"
+}
+
 is_running() {
 	[ -e "/proc/$1/status" ] && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2>/dev/null
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "spending.h"
 #include "stats.h"
 
 TestSuite(stats, .init = lab_init, .timeout = LAB_TIMEOUT);
@@ -102,6 +103,23 @@ Test(stats, dump_has_all_fields)
         cr_expect(strstr(text, field[i]) != NULL, "%s in\n%s", field[i], text);
     cr_expect(strstr(text, "total: 1 arena\n") != NULL);
     expect_narrow_lines(text);
+}
+
+Test(stats, dump_says_so_where_the_budget_is_spent)
+{
+    arena(100);
+    lab_fake_time();
+    ljt_config.max_cpu_pct = 1;
+    ljt_spending_open(ljt_kernel.now());
+    ljt_spending_charge(ljt_kernel.now());
+    cr_expect(strstr(dump(), "budget") == NULL);
+    ljt_spending_add_faults((uint64_t)2 << 30); /* 0.79 s; the bucket has 0.6 */
+    ljt_spending_charge(ljt_kernel.now());
+    const char *text = dump();
+    cr_expect(strstr(text, "\nCPU budget spent, nothing is done for 18") != NULL, "%s", text);
+    expect_narrow_lines(text);
+    lab_pass_time((uint64_t)19 * 1000000000);
+    cr_expect(strstr(dump(), "budget") == NULL, "until then");
 }
 
 Test(stats, sizes_are_those_of_the_equations)

@@ -116,7 +116,7 @@ test_nginx_with_sockets_timers_and_failing_finalizers() {
 	for _ in 1 2; do
 		expect_equal "$(ask garbage)" "garbage made" answer
 		echo "after the peak: $(rss_kb "$worker") KiB, $(ask counts)"
-		wait_until 20 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+		expect_fall "$worker" 40000
 	done
 	wait_until 10 counts_are_at_least 40 2 || fail "finalizers and timers: $(ask counts), at least 40 and 2 expected"
 	expect_equal "$(ask verify)" "verified 100" answer

@@ -261,7 +261,7 @@ test_trim_keeps_its_bounds() {
 	sleep 0.3
 	expect_at_least "$(rss_kb "$worker")" 100000 "RSS after 2 ms, KiB"
 	expect_equal "$(in_worker 'return ljtrim.trim{wait=false, max_ms=10000}')" 0 "in the background"
-	wait_until 10 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+	expect_fall "$worker" 40000
 	expect_equal "$(ask verify)" "verified 100" "answer"
 	quit_nginx
 }
@@ -304,14 +304,14 @@ test_pause_stops_purging_and_resume_goes_on() {
 	sleep 1
 	expect_at_least "$(rss_kb "$worker")" $((before * 9 / 10)) "RSS while paused, KiB"
 	expect_equal "$(in_worker 'return ljtrim.resume()')" 0 "resume"
-	wait_until 10 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+	expect_fall "$worker" 40000
 	expect_equal "$(in_worker 'return ljtrim.pause(10000)')" true "pause in the trough"
 	before=$(in_worker 'return ljtrim.stats().total.purged')
 	ask peak >/dev/null
 	sleep 0.5
 	expect_equal "$(in_worker 'return ljtrim.stats().total.purged')" "$before" "bytes purged while paused"
 	expect_equal "$(in_worker 'return ljtrim.resume()')" 0 "resume"
-	wait_until 10 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB after the second"
+	expect_fall "$worker" 40000 "after the second"
 	ask verify | grep -q 'verified 100' || fail "survivors are damaged"
 	quit_nginx
 }
@@ -336,7 +336,7 @@ test_heartbeat_makes_a_totally_idle_worker_recede() {
 	sleep 3
 	expect_at_least "$(rss_kb "$worker")" "$(sized 150000)" "RSS without a heartbeat, KiB"
 	expect_equal "$(in_worker 'return ljtrim.heartbeat(0.5)')" true "heartbeat"
-	wait_until 30 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+	expect_fall "$worker" 40000
 	expect_equal "$(in_worker 'return require("workload").verify(require("keeper").survivors)')" 100 "survivors"
 	quit_nginx
 }

@@ -11,13 +11,13 @@ test_worker_breathes() {
 	worker=$(ask pid)
 	expect_equal "$(ask peak)" "peak passed" "answer"
 	echo "after the peak: $(rss_kb "$worker") KiB"
-	wait_until 10 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+	expect_fall "$worker" 40000
 	expect_equal "$(ask verify)" "verified 100" "answer"
 	for _ in 1 2 3; do
 		ask peak >/dev/null
 		ask verify | grep -q 'verified 100' || fail "survivors are damaged"
 	done
-	wait_until 10 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB after four peaks"
+	expect_fall "$worker" 40000 "after four peaks"
 	expect_equal "$(ask verify)" "verified 100" "answer"
 	expect_equal "$(ask pid)" "$worker" "worker"
 	quit_nginx
@@ -92,7 +92,7 @@ test_daemon_breathes_and_quits() {
 	start_nginx
 	worker=$(ask pid)
 	ask peak >/dev/null
-	wait_until 10 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+	expect_fall "$worker" 40000
 	quit_nginx
 }
 
@@ -105,7 +105,7 @@ test_worker_of_another_user_breathes() {
 	worker=$(ask pid)
 	expect_equal "$(status_of "$worker" Uid)" "$(id -u nobody)" "user of the worker"
 	ask peak >/dev/null
-	wait_until 10 rss_below "$worker" 40000 || fail "RSS $(rss_kb "$worker") KiB, below 40000 KiB expected"
+	expect_fall "$worker" 40000
 	expect_equal "$(ask verify)" "verified 100" "answer"
 	quit_nginx
 }

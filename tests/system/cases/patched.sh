@@ -57,7 +57,7 @@ test_segments_that_a_fall_leaves_free_wait_for_no_look() {
 	wait_for_line 60 trough
 	local peak
 	peak=$(awk '$1 == "peak" { print $2 }' out)
-	wait_until 20 rss_below "$pid" $((peak / 3)) || fail "$(rss_kb "$pid") kB of $peak"
+	expect_fall "$pid" $((peak / 3))
 	touch finish
 	finish
 	grep -q '^verified 0' out || fail "$(tail -n 1 out)"

@@ -51,7 +51,7 @@ nears() {
 	expect_at_least "$(rss_kb "$pid")" 50000 "KiB before there is pressure"
 	before=$(used_kb "$cgroup")
 	cgroup_set "$cgroup" "$1" $(((before + before / 20) * 1024))
-	wait_until 120 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB with $before KiB of $((before + before / 20)) used"
+	expect_fall "$pid" 20000 "with $before KiB of $((before + before / 20)) used"
 	echo "version $cgroup_version: charged $before KiB, then $(used_kb "$cgroup")"
 	fits "$cgroup" $((before / 2))
 	end
@@ -72,7 +72,7 @@ test_limit_of_a_group_above_is_seen() {
 	expect_at_least "$(rss_kb "$pid")" 50000 "KiB before there is pressure"
 	before=$(used_kb "$above")
 	cgroup_set "$above" limit $(((before + before / 20) * 1024))
-	wait_until 120 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB with $before KiB of $((before + before / 20)) used above"
+	expect_fall "$pid" 20000 "with $before KiB of $((before + before / 20)) used above"
 	end
 }
 
@@ -88,7 +88,7 @@ test_stalls_of_the_machine_are_seen() {
 	sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2" -e "local t = {} for i = 1, 1e9 do t[i] = (\"x\"):rep(1000) .. i end"' \
 		sh "$cgroup" "$LUAJIT" >/dev/null 2>&1 &
 	started+=($!)
-	wait_until 120 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB with $(head -n 1 /proc/pressure/memory)"
+	expect_fall "$pid" 20000 "with $(head -n 1 /proc/pressure/memory)"
 	echo "$(head -n 1 /proc/pressure/memory)"
 	end
 }
@@ -111,7 +111,7 @@ test_pages_stay_away_where_huge_pages_are_always_on() {
 	groups
 	hurry
 	start_in "$cgroup" LJTRIM_MAX_CPU_PCT=100 idle
-	wait_until 120 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB in the trough"
+	expect_fall "$pid" 20000
 	wait_until 120 has_scanned $(($(cat $THP/khugepaged/full_scans) + 20)) || skip "khugepaged does not look"
 	echo "after 20 looks of khugepaged: RSS $(rss_kb "$pid") KiB, PSS $(pss_kb "$pid"), charged $(used_kb "$cgroup")"
 	expect_at_most "$(rss_kb "$pid")" 20000 "KiB after 20 looks of khugepaged"

@@ -25,7 +25,7 @@ works_under() {
 	rm -f finish
 	start "${EAGER[@]}" "$(host sandbox)" "$@" "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" light "$TEST_DIR/finish"
 	wait_for_line 30 trough
-	[ -z "$LJT_SO" ] || wait_until 20 rss_below "$pid" 20000 || fail "$(rss_kb "$pid") KiB in the trough under $*"
+	[ -z "$LJT_SO" ] || expect_fall "$pid" 20000 "in the trough under $*"
 	touch finish
 	finish
 }

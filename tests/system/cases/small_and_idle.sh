@@ -14,7 +14,7 @@ test_grown_luajit_has_a_thread_that_sleeps_when_idle() {
 	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 200000):1000" idle "$TEST_DIR/finish"
 	wait_for_line 30 trough
 	wait_until 5 has_reclaimer "$pid" || fail "no thread named ljtrim"
-	wait_until 15 rss_below "$pid" 25000 || fail "RSS did not fall: $(rss_kb "$pid") KiB"
+	expect_fall "$pid" 25000
 	sleep 5 # what is left of the decay
 	task=$(reclaimer_of "$pid")
 	wait_until 60 wakes_up_at_most 4 || fail "it woke up $((after - before)) times in 3 s without anything to do"

@@ -11,7 +11,7 @@ start_trough() {
 	start LJTRIM_MAX_CPU_PCT=100 $(pace 100 100) "$@" "$LUAJIT" \
 		"$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" idle "$TEST_DIR/finish"
 	wait_for_line 60 trough
-	wait_until 20 rss_below "$pid" 30000 || fail "nothing was given back: $(rss_kb "$pid") KB"
+	expect_fall "$pid" 30000
 	settle "$pid"
 }
 

@@ -29,7 +29,7 @@ trough() {
 	peak=$(rss_kb "$pid") before=$(mappings)
 	touch go
 	wait_for_line 60 trough
-	wait_until 60 rss_below "$pid" $((peak / 5)) || fail "RSS $(rss_kb "$pid") KiB of $peak KiB"
+	expect_fall "$pid" $((peak / 5)) "of $peak KiB"
 	more=$(($(mappings) - before))
 }
 

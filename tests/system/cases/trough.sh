@@ -12,8 +12,7 @@ falls_below() {
 	wait_for_line 60 trough
 	peak=$(sed -n 's/^peak //p' out)
 	expect_at_least "$peak" "$(sized 500000 16)" "KiB at the peak"
-	wait_until 30 rss_below "$pid" "$limit" ||
-		fail "RSS $(rss_kb "$pid") KiB in the trough, below $limit KiB expected (peak $peak KiB)"
+	expect_fall "$pid" "$limit" "in the trough (peak $peak KiB)"
 	echo "peak $peak KiB, trough $(rss_kb "$pid") KiB, limit $limit KiB"
 	if [ -x "$LJT_TOOL" ]; then
 		wait_until 30 is_near_its_floor "$pid" || fail "$(arena_excess_kb "$pid") KiB above the page floor and its margin"
@@ -41,7 +40,7 @@ test_vm_that_a_constructor_waits_for() {
 	start "${EAGER[@]}" "$(host nolua_plugin)" "$(host plugin_constructor.so)" \
 		"$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 100000):1000" light "$TEST_DIR/finish"
 	wait_for_line 60 trough
-	[ -z "$LJT_SO" ] || wait_until 30 rss_below "$pid" 25000 || fail "$(rss_kb "$pid") KiB in the trough"
+	[ -z "$LJT_SO" ] || expect_fall "$pid" 25000
 	touch finish
 	finish
 	grep -q '^verified' out || fail "survivors were not verified"
