@@ -9,10 +9,11 @@
 
 static struct ljt_budget budget;
 static struct {
-    uint64_t cpu;                    /* the thread's CPU time */
-    uint64_t mutators;               /* what mutators have spent in units */
-    uint64_t faults;                 /* what the faults that purges have caused are estimated at */
-} spent, charged;                    /* all in ns; charged: into the budget already */
+    uint64_t cpu;      /* the thread's CPU time */
+    uint64_t mutators; /* what mutators have spent in units */
+    uint64_t faults;   /* what the faults that purges have caused are estimated at */
+} spent, charged;      /* all in ns; charged: into the budget already */
+
 static _Atomic uint64_t spent_until; /* a time; 0: there is something left */
 
 static uint64_t mutators_cpu(void)

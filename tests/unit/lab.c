@@ -330,6 +330,13 @@ struct ljt_arena *lab_arm(struct ljt_lj_state *m)
     return a;
 }
 
+void lab_list_segments(struct ljt_arena *a)
+{
+    ljt_work_begin_list(&a->work);
+    while (!a->work.listed)
+        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+}
+
 /* Where allocf is in GG_State differs between versions; what follows it does not. */
 struct lab_vm lab_vm_make(struct ljt_lj_state *m, unsigned gc_width)
 {

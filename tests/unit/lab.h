@@ -158,6 +158,9 @@ void lab_fragment(struct ljt_lj_state *m, size_t chunks, size_t max_size);
 /* A slot, ARMED, for a hand-made arena. Its gate's place is a word of the lab's. */
 struct ljt_arena *lab_arm(struct ljt_lj_state *m);
 
+/* Lists its segments, in as many units as that takes on this machine. */
+void lab_list_segments(struct ljt_arena *a);
+
 /*
  * A VM as far as its memory tells, in a new hand-made arena of 512 KiB or more: GG_State, in it allocf and allocd, and behind
  * these the collector's counters, of `gc_width` bytes each (4: no GC64). It has no lua_State, but can be announced and adopted.

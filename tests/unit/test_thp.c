@@ -81,11 +81,7 @@ static void record(const char *enabled)
 /* What the reclaimer does first where mappings have changed. */
 static void list(struct ljt_arena *a)
 {
-    ljt_work_begin_list(&a->work);
-    a->work.kind = LJT_UNIT_SEGMENTS;
-    do
-        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
-    while (!a->work.listed); /* on a slow machine in several units */
+    lab_list_segments(a);
     a->pace.map_events++;
 }
 

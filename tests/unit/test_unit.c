@@ -26,9 +26,7 @@ struct result {
 /* Lists and covers the segments, and says that all of their pages are resident. */
 static void survey(struct ljt_arena *a)
 {
-    ljt_work_begin_list(&a->work);
-    while (!a->work.listed)
-        ljt_unit_run(a, LJT_UNIT_BY_MUTATOR);
+    lab_list_segments(a);
     for (unsigned i = 0; i < a->work.segments; i++) {
         uintptr_t base = a->work.segment[i].base, end = base + a->work.segment[i].size;
         cr_assert(ljt_shadow_cover(&a->shadow, base, end - base) == 0);

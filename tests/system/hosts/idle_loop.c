@@ -101,12 +101,10 @@ static int wait_for_event(lua_State *L)
         errno = 0;
         while ((n = wait_once()) < 0 && errno == EINTR)
             interrupted++;
-        int saved = errno;
         took = now_ms() - start;
         longest = took > longest ? took : longest;
         if (timeout && took < timeout_ms - 1)
             die("a wait of %d ms ended after %ld", timeout_ms, took);
-        errno = saved;
     } while (timeout && ++waits < 40 && lua_gc(L, LUA_GCCOUNT, 0) > before / 16);
     printf("result %d errno %d after %ld interrupted %d before %ld after %ld\n", n, errno, longest,
            interrupted, before, (long)lua_gc(L, LUA_GCCOUNT, 0));
