@@ -76,9 +76,10 @@ static struct ljt_arena *take_slot(void)
         memset(&a->pace, 0, sizeof(a->pace));
         memset(&a->nudge, 0, sizeof(a->nudge));
         memset(&a->idle, 0, sizeof(a->idle));
-        a->slot = i;
-        if (i >= slots)
+        if (i >= slots) { /* later a hook that has seen this slot's last VM may still be reading it */
+            a->slot = i;
             atomic_store_explicit(&ljt_arena_slots, i + 1, memory_order_release);
+        }
         return a;
     }
     return NULL;

@@ -11,8 +11,9 @@
  * Never where the program has stopped it, has asked for a pause above 200%, or has us pause; never from a finalizer's
  * own wait. Needs lua_cpcall, lua_gc, lua_gettop and lua_settop among the symbols that the LuaJIT's object exports.
  *
- * What finalizers raise is dropped, with one line. If finalizers may have run, the wait ends with EINTR, as if by a
- * signal: they may have set timers that the caller has not seen when it chose its timeout, or closed descriptors.
+ * Finalizers find no request of nginx's, whose last one may be over. What they raise is dropped, with one line. If any
+ * may have run, the wait ends with EINTR, as if by a signal: they may have set timers that the caller has not seen when it
+ * chose its timeout, or closed descriptors.
  */
 #ifndef LJT_IDLE_H
 #define LJT_IDLE_H

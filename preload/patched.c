@@ -384,6 +384,14 @@ static bool extend(struct ljt_lj_state *m, struct ljt_lj_chunk *c, size_t size, 
     if (size + more < n)
         return false;
     if (next == m->dv) {
+        /* What is left stays dv: what a growing table needs next else lies elsewhere, in colder memory. */
+        if (size + more - n >= LJT_LJ_MIN_CHUNK) {
+            m->dv = ljt_lj_chunk_at(c, n);
+            m->dvsize = size + more - n;
+            ljt_links_set_free(m->dv, m->dvsize);
+            c->head = n | pinuse | LJT_LJ_CINUSE;
+            return true;
+        }
         m->dv = NULL;
         m->dvsize = 0;
     } else {

@@ -19,6 +19,9 @@
 #include "stats.h"
 #include "thread.h"
 
+#define MS ((uint64_t)1000000)
+#define SETTLING (100 * MS)
+
 /* ---- The thread's state ---- */
 
 static _Atomic uint32_t bell;         /* rung by adding 1 */
@@ -205,9 +208,26 @@ static uint64_t attend_all(unsigned *first, uint64_t now)
     return earlier(owed, now + pause);
 }
 
+/*
+ * Nothing is old enough yet, and a program may be over before anything is: its exit would wait for a thread that registers
+ * for membarrier (find_out), for 20 ms and more. Only who waits for us cuts that short: not a VM that closes.
+ */
+static void settle(void)
+{
+    uint64_t now = ljt_kernel.now(), pause = ljt_config.interval_ms * MS;
+    uint64_t end = now + (pause < SETTLING ? pause : SETTLING);
+    for (; now < end; now = ljt_kernel.now()) {
+        uint32_t rung = ljt_reclaim_rung();
+        if (atomic_load_explicit(&dump_request, memory_order_acquire) != dumps_done || ljt_control_urgent())
+            return;
+        ljt_reclaim_sleep(rung, end - now);
+    }
+}
+
 static void *reclaimer(void *unused)
 {
     (void)unused;
+    settle();
     ljt_sandbox_ask_anew();
     if (!ljt_sandbox_kills(LJT_CALL_PRCTL))
         prctl(PR_SET_NAME, "ljtrim");

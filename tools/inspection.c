@@ -17,12 +17,17 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { PAUSE_MS = 3 };
+enum { PAUSE_MS = 3, DOUBTS = 3 };
 
 /* ---- Measuring ---- */
 
-/* Measures the arenas not measured yet, with the target stopped if so wanted. The number missing, or -errno. */
-static int measure_once(struct ljt_inspection *n, const struct ljt_inspection_how *how)
+/*
+ * Measures the arenas not measured yet, with the target stopped if so wanted. The number missing, or -errno.
+ *
+ * What does not look like an arena in a target that stands still is none. One that runs may have mapped a segment after its
+ * mappings were read: the first DOUBTS looks leave that open.
+ */
+static int measure_once(struct ljt_inspection *n, const struct ljt_inspection_how *how, int look)
 {
     struct ljt_remote *r = &n->remote;
     int missing = 0, error = how->no_stop ? 0 : ljt_remote_stop(r);
@@ -33,10 +38,11 @@ static int measure_once(struct ljt_inspection *n, const struct ljt_inspection_ho
         if (n->found.states[i] == 0)
             continue;
         struct ljt_measured *m = &n->arenas[n->count];
+        bool runs = r->nthreads == 0;
         error = ljt_arena_measure(m, r, n->found.states[i], deadline);
         if (error != 0)
             ljt_measured_free(m);
-        if (error == -EAGAIN) {
+        if (error == -EAGAIN || (error == -ENOENT && runs && look < DOUBTS)) {
             missing++;
             error = 0;
         } else {
@@ -84,7 +90,7 @@ static int measure(struct ljt_inspection *n, const struct ljt_inspection_how *ho
     for (; error == 0 && missing != 0 && looks < how->max_looks; looks++) {
         if (looks != 0)
             nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
-        missing = measure_once(n, how);
+        missing = measure_once(n, how, looks);
         if (missing < 0)
             error = missing;
     }

@@ -123,6 +123,26 @@ Test(patched, block_grows_in_place_into_what_is_free_behind_it)
     prove(m);
 }
 
+Test(patched, block_grows_into_dv_and_leaves_it_the_rest)
+{
+    struct ljt_lj_state *m = open_heap();
+    void *hole = get(m, 4000), *wall = get(m, 100);
+    drop(m, hole);
+    void *a = get(m, 100); /* split off the hole: what remains is dv */
+    cr_assert_eq(a, hole);
+    size_t all = ljt_lj_chunk_size(ljt_lj_mem_to_chunk(a)) + m->dvsize;
+    cr_expect_eq(change(m, a, 900), a);
+    cr_expect_eq((uintptr_t)m->dv,
+                 (uintptr_t)ljt_lj_chunk_at(ljt_lj_mem_to_chunk(a), ljt_lj_request_size(900)));
+    cr_expect_eq(m->dvsize, all - ljt_lj_request_size(900));
+    prove(m);
+    cr_expect_eq(change(m, a, all - LJT_LJ_CHUNK_OVERHEAD), a, "all of it");
+    cr_expect_eq(m->dv, NULL);
+    cr_expect_eq(m->dvsize, 0);
+    prove(m);
+    (void)wall;
+}
+
 Test(patched, block_that_moves_takes_its_bytes_along)
 {
     struct ljt_lj_state *m = open_heap();

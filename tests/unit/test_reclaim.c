@@ -151,6 +151,32 @@ Test(reclaim, one_thread_for_all_vms)
     cr_expect(ljt_reclaim_running() && threads_named_ljtrim() == 1);
 }
 
+static _Atomic unsigned asked_for_membarrier;
+
+static int no_membarrier(int cmd)
+{
+    (void)cmd;
+    atomic_fetch_add(&asked_for_membarrier, 1);
+    errno = ENOSYS;
+    return -1;
+}
+
+/* Exit would wait for a thread that registers. */
+Test(reclaim, nothing_is_begun_for_a_vm_that_closes_soon)
+{
+    ljt_config.interval_ms = 1000;
+    lab_fake_time();
+    lab_stop_time();
+    ljt_kernel.membarrier = no_membarrier;
+    struct lab_vm vm = peak(PIECES / 4);
+    cr_assert(ljt_reclaim_running());
+    lua_close(vm.L);
+    lab_pause_ms(50);
+    cr_expect_eq(atomic_load(&asked_for_membarrier), 0);
+    lab_pass_time(100 * MS);
+    cr_expect(lab_await(atomic_load(&asked_for_membarrier) != 0));
+}
+
 /* ---- A peak and its trough ---- */
 
 Test(reclaim, a_silent_vm_falls_to_what_it_needs)
@@ -518,13 +544,6 @@ Test(reclaim, nothing_is_purged_where_dontneed_does_not_zero)
     cr_expect(lab_said_lines() == 1 && strstr(lab_said(), "nothing is purged") != NULL, "said: %s",
               lab_said());
     lab_run(vm.L, "check()");
-}
-
-static int no_membarrier(int cmd)
-{
-    (void)cmd;
-    errno = ENOSYS;
-    return -1;
 }
 
 Test(reclaim, a_kernel_without_membarrier_will_do)
