@@ -95,7 +95,7 @@ FORMATTED    := $(wildcard $(addsuffix /*.[ch],preload symtab tools tests/unit t
                 tests/fuzz tests/system/hosts bench/tools))
 
 .PHONY: all hosts help deps test test-unit test-system test-poisoned check-asan check-ubsan check-tsan fuzz check-model bench duel demo \
-        format check-format check-lua tidy install uninstall clean
+        format check-format check-lua check-patches tidy install uninstall clean
 
 all: $(BUILD)/libljtrim.so $(BUILD)/libljtrim-symtab.so $(BUILD)/ljtrim  ## build the library and the ljtrim command (the default)
 
@@ -181,14 +181,18 @@ SANITIZE = -fno-omit-frame-pointer -fno-sanitize-recover=all
 
 # $(call stress_host,DIR,FLAGS): the program that stresses heaps with the library in it, all of it, in place of a preload: what
 # a sanitizer's run time stands in front of (mmap, sigaction) is then still ours first, and the programs it starts need none.
-# EARLY is called by the run time before it is able to look at what is done: that is left to the unit tests.
+# EARLY is called by the run time before it is able to look at what is done: that is left to the unit tests. ThreadSanitizer
+# is told there what it then does not see.
 EARLY = preload/interpose.c preload/kernel.c
 
 define stress_host
+$(BUILD)/$(1)/early/%.o: %.c Makefile
+	$$(call compile,-DLJT_UNIT_TEST -fPIE $(if $(findstring thread,$(2)),-DLJT_TSAN))
+
 $(BUILD)/$(1)/tests/system/hosts/%.o: tests/system/hosts/%.c Makefile
 	$$(call compile,-fPIE -fvisibility=default $(2) $$(LUAJIT_CFLAGS))
 
-$(BUILD)/$(1)/stress: $(patsubst %.c,$(BUILD)/$(1)/%.o,$(filter-out $(EARLY),$(PRELOAD))) $(EARLY:%.c=$(BUILD)/plain/%.o) \
+$(BUILD)/$(1)/stress: $(patsubst %.c,$(BUILD)/$(1)/%.o,$(filter-out $(EARLY),$(PRELOAD))) $(EARLY:%.c=$(BUILD)/$(1)/early/%.o) \
                       $(BUILD)/$(1)/tests/system/hosts/stress.o
 	$$(call link,-pie -Wl$$(comma)-E $(2),$$(LUAJIT_LIBS) -ldl -lpthread -lm)
 endef
@@ -308,6 +312,9 @@ check-format:  ## say which C files are not formatted
 
 check-lua:  ## do the Lua files parse?
 	$(Q)for f in $(LUA_FILES); do luajit -bl $$f >/dev/null || exit 1; done
+
+check-patches:  ## do the bugs of check-mutants still fit the code?
+	$(Q)for f in tests/mutants/*.patch; do patch -p1 -s -F0 --dry-run <$$f || { echo "$$f does not apply" >&2; exit 1; }; done
 
 # A process a file: where one breaks down, or takes too long, the others go on.
 tidy:  ## static analysis of preload/, symtab/ and tools/ (clang-tidy-14)
