@@ -195,3 +195,15 @@ is_near_its_floor() {
 	fi
 	excess=$(arena_excess_kb "$1") && [ "$excess" -le 0 ]
 }
+
+# expect_floor PID SECONDS: else fails, with all that the command and the library (on $TEST_DIR/err) know of it.
+expect_floor() {
+	local excess
+	wait_until "$2" is_near_its_floor "$1" && return
+	excess=$(arena_excess_kb "$1") || fail "the arenas can't be measured"
+	"$LJT_TOOL" inspect "$1" || true
+	kill -USR2 "$1"
+	wait_until 10 grep -q '^symbols' "$TEST_DIR/err" || true
+	cat "$TEST_DIR/err"
+	fail "KiB above the page floor and its margin: $excess, at most 0 expected"
+}

@@ -88,6 +88,8 @@ test_bound_is_claimed_only_where_the_noise_is_narrower() {
 	expect_equal "$(verdict 'load, s')" FAILS "verdict above the bound"
 	ratios 0.02 1.01
 	expect_equal "$(verdict 'load, s')" "unresolved (A/A is wider)" "verdict with much noise"
+	ratios 0.02 1.2
+	expect_equal "$(verdict 'load, s')" FAILS "verdict above the bound by more than much noise"
 }
 
 # claim CLAIM: begins a report of one row, of which that is claimed

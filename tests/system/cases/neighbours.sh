@@ -6,7 +6,7 @@ SELFCHECK=$TEST_SYSTEM/lua/selfcheck.lua
 # beside LIBRARY [VARIABLE=VALUE ...]: in both orders of preloading, with this library, the host computes what it computes
 # with that library alone, pages are purged, and nobody says a word.
 beside() {
-	local other=$1 order
+	local other=$1 order times purged
 	shift
 	need_library
 	[ -e "$other" ] || skip "$other is not installed"
@@ -16,10 +16,14 @@ beside() {
 			fail "status $? with $order: $(tail -n 2 err)"
 		cmp plain.out loaded.out || fail "different with $order: $(diff plain.out loaded.out | head -n 2)"
 		expect_silence err
-		env "${EAGER[@]}" "$@" LD_PRELOAD="$order" "$(host stress)" --operations "$(sized 2000000 4)" --threads 2 --results results.csv \
-			>out 2>err || fail "status $? with $order: $(tail -n 2 out err)"
-		expect_silence err
-		expect_at_least "$(sed -n 's/^purged_bytes,//p' results.csv)" 100000 "bytes purged with $order"
+		for times in 1 4; do # it may have been over before the reclaimer had its turn
+			env "${EAGER[@]}" "$@" LD_PRELOAD="$order" "$(host stress)" --operations $(($(sized 2000000 4) * times)) --threads 2 \
+				--results results.csv >out 2>err || fail "status $? with $order: $(tail -n 2 out err)"
+			expect_silence err
+			purged=$(sed -n 's/^purged_bytes,//p' results.csv)
+			[ "$purged" -lt 100000 ] || break
+		done
+		expect_at_least "$purged" 100000 "bytes purged with $order"
 	done
 }
 

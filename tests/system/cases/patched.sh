@@ -38,7 +38,7 @@ test_heap_of_a_silent_vm_falls_to_its_floor() {
 	need_library
 	start "$LUAJIT" "$TEST_SYSTEM/lua/peak.lua" "sessions:$(sized 200000):100" idle "$TEST_DIR/finish"
 	wait_for_line 60 trough
-	wait_until 20 is_near_its_floor "$pid" || fail "$(arena_excess_kb "$pid") kB above the floor"
+	expect_floor "$pid" 20
 	"$LJT_TOOL" inspect "$pid" --csv >inspected
 	touch finish
 	finish

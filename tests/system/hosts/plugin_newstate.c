@@ -107,9 +107,9 @@ int plugin_run(int argc, char **argv)
         churn_release(&c);
     }
     printf("served by %s, %s\n",
-           strstr(served.dli_fname, "libljtrim") ? "libljtrim"
-           : strstr(served.dli_fname, "luajit")  ? "LuaJIT"
-                                                 : "the plugin",
+           strstr(served.dli_fname, "libljtrim.so") ? "libljtrim"
+           : strstr(served.dli_fname, "libluajit")  ? "LuaJIT"
+                                                    : "the plugin",
            system_calls ? "by mem_alloc"
            : own_calls  ? "by its own"
                         : "by neither");
