@@ -52,8 +52,11 @@ crowd() {
 	printf '%s\n' $status >>"$work/codes.$1"
 }
 
-# burst NAME SECONDS CONNECTIONS [WRK OPTION ...]: sets requests, seconds, p50, p99, p999 (us), errors
+# read_figures FILE: what wrk.lua has printed: sets requests, seconds, p50, p99, p999 (us), errors
+read_figures() { read -r label requests seconds p50 p99 p999 errors < <(grep ^figures "$1") || die "wrk failed"; }
+
+# burst NAME SECONDS CONNECTIONS [WRK OPTION ...]: of requests, with read_figures
 burst() {
-	read -r label requests seconds p50 p99 p999 errors < <(
-		wrk -t1 -c"$3" -d"$2s" "${@:4}" -s scripts/breathing/wrk.lua "${url[$1]}" | grep ^figures) || die "wrk failed"
+	wrk -t1 -c"$3" -d"$2s" "${@:4}" -s scripts/breathing/wrk.lua "${url[$1]}" >"$work/wrk.$1" || die "wrk failed"
+	read_figures "$work/wrk.$1"
 }

@@ -14,18 +14,21 @@ local GROUPS = {
   { "idle", "Idle after a peak that nobody collects", "Beside: the same program, preloaded, that collects by itself." },
   { "waits", "Waits", "Over entries into the gate's slow path, from the library's own histogram. Beside: a thread "
     .. "that only looks at the clock, for the same time, in windows as long as the median wait: what of the tail is "
-    .. "the machine's." },
-  { "throughput", "Programs that do little but allocate", "With the patched allocator a host that is linked to LuaJIT. Of "
-    .. "LJTRIM_GC_NUDGE both sides are preloaded: plain stands for `off`, preloaded for `auto`, the default.",
-    "The same host with native mode, and with other allocators behind lua_newstate, in two of the rounds:" },
+    .. "the machine's. On one processor the times of whole runs are those of runs at the same time, in turns of 20 ms, "
+    .. "with LJTRIM_DECAY_MS and LJTRIM_INTERVAL_MS thrice the default, as all else takes thrice its time." },
+  { "throughput", "Programs that do little but allocate", "Many runs of about a second, all variants at once on one "
+    .. "processor, in turns of 20 ms: the machine's speed changes within seconds. Wall time is that of a run's own turns. With the "
+    .. "patched allocator a host that is linked to LuaJIT. Of LJTRIM_GC_NUDGE both sides are preloaded: plain stands for `off`, "
+    .. "preloaded for `auto`, the default.",
+    "The same host with native mode, and with other allocators behind lua_newstate, in ten of the rounds:" },
   { "instructions", "Instructions", "Counted by callgrind, the VM's thread, interpreter only: `luajit -joff`; with the patched "
     .. "allocator a host that is linked to LuaJIT. Noise can't hide these: a bound is held against the greatest ratio, where no "
     .. "two plain counts are more than 0.5% apart." },
   { "frontier", "Resident memory against throughput" },
-  { "nginx", "nginx under wrk", "Processor time per request is that of all threads of the workers, the reclaimer's among them, "
-    .. "during a burst: what wrk and other programs take does not count. No difference: the ratio's interval contains 1, else "
-    .. "it DIFFERS (by chance alone in one row of twenty); and neither it nor A/A is wider than the row says, 10% for rates and "
-    .. "medians, 25% for tails, else it is unresolved." },
+  { "nginx", "nginx under wrk", "Each round starts all servers anew, lets a crowd come and go, and asks them for pages, in turns of 50 ms "
+    .. "(with half a processor 500). Processor time per request is that of all threads of the workers, the reclaimer's among them. "
+    .. "No difference: the ratio's interval contains 1, else it DIFFERS (by chance alone in one row of twenty); and neither it nor A/A "
+    .. "is wider than the row says, 3% for rates, 5% for medians, 10% and 25% for tails, else it is unresolved." },
   { "startup", "A process without LuaJIT", "Of the wall time the difference of the pairs, in ms, in place of their ratio." },
   { "reclaimer", "The reclaimer's processor time", "Beside: a loop of madvise over the very same runs of pages, and "
     .. "nothing else." },
@@ -98,6 +101,9 @@ local function interval_verdict(low, high, bound)
 end
 
 local function ratio_verdict(ratio, noise, bound)
+  if ratio and ratio.low and noise and noise.low and bound > 1 and ratio.low > bound * noise.high then
+    return "FAILS" -- by more than A/A's noise, however wide that is
+  end
   local why = unresolved(ratio, noise, math.abs(bound - 1))
   if why then return why end
   if bound < 1 then return interval_verdict(1 / ratio.high, 1 / ratio.low, 1 / bound) end
@@ -323,11 +329,12 @@ print [[
 
 <!-- Written by `make bench ARGS=--update-docs`. -->
 
-Medians, with the least and the greatest value in parentheses. Plain and preloaded runs alternate, and in the same
+Medians, with the least and the greatest value in parentheses. Plain and preloaded runs alternate, or take short turns, and in the same
 rounds the plain process is measured once more under another label: A/A, the noise of this machine. Ratios are medians
 of the pairs' ratios with their 95% interval (bootstrap), to both plain measurements of a round (their geometric mean). A
-bound on a ratio is claimed only where the A/A interval is narrower than the bound; otherwise the row says unresolved. All
-figures, with quartiles: benchmarks.csv. Below each section: the version of the library, and the machine.]]
+bound on a ratio is claimed only where the A/A interval is narrower than the bound, and called broken also where it is by
+more than the whole A/A interval; otherwise the row says unresolved. All figures, with quartiles:
+benchmarks.csv. Below each section: the version of the library, and the machine.]]
 
 -- What the last report says of a group: its section, which names its machine, and its lines of the CSV file.
 local last_report = docs and contents(docs .. "/BENCHMARKS.md") or ""

@@ -56,7 +56,7 @@ row() { printf '%s\t%s\t%s\t%s\n' "$group.$1" "$2" "$3" "$4" >>"$work/rows"; }
 # sample ID VARIANT ROUND VALUE
 sample() { printf '%s\t%s\t%s\t%s\n' "$group.$1" "$2" "$3" "$4" >>"$work/samples"; }
 
-# rounds DEFAULT QUICK: 1 to the number of rounds
+# rounds DEFAULT QUICK: 1 to the number of rounds. In a multiple of six each of three variants has each place equally often.
 rounds() {
 	local n=$1
 	[ $quick = no ] || n=$2
@@ -81,18 +81,34 @@ order() {
 	fi
 }
 
-# timed_round ROUND WALL_ID CPU_ID COMMAND...: one run of a command for each variant; an empty id is not noted. The
-# environment may come before the command, and `host` is the variant's own (host_of).
+# The first and the last processor that we may use: 0-3,8 for example.
+processor=$(sed -n 's/^Cpus_allowed_list:\s*\([0-9]*\).*/\1/p' /proc/self/status)
+other_processor=$(sed -n 's/^Cpus_allowed_list:\(.*[^0-9]\)\([0-9]*\)$/\2/p' /proc/self/status)
+
+# timed_round ROUND WALL_ID CPU_ID COMMAND...: one run of a command for each variant, all at once, in turns. The environment may
+# come before the command, and `host` is the variant's own (host_of).
 timed_round() {
-	local round=$1 wall_id=$2 cpu_id=$3 variant command wall cpu rss
+	local round=$1 wall_id=$2 cpu_id=$3 variant command commands=()
 	shift 3
 	for variant in $(order "$round"); do
 		command=("$@")
 		[ "$1" != host ] || command=($(host_of "$variant") "${@:2}")
-		read -r wall cpu rss < <("$out/timed" $(environment_of "$variant") "${command[@]}") || die "$* failed"
-		[ -z "$wall_id" ] || sample "$wall_id" "$variant" "$round" "$wall"
-		[ -z "$cpu_id" ] || sample "$cpu_id" "$variant" "$round" "$cpu"
+		commands+=(-- $(environment_of "$variant") "${command[@]}")
 	done
+	take_turns "$round" "$wall_id" "$cpu_id" "${commands[@]}"
+}
+
+# take_turns ROUND WALL_ID CPU_ID -- COMMAND... -- COMMAND...: on one processor, 20 ms each (tools/turns.c); one command for
+# each variant, in this round's order.
+take_turns() {
+	local round=$1 wall_id=$2 cpu_id=$3 variant wall cpu
+	shift 4
+	taskset -c "$processor" "$out/turns" 20 "$@" >"$work/turns" || die "$* failed"
+	for variant in $(order "$round"); do
+		read -r wall cpu
+		sample "$wall_id" "$variant" "$round" "$wall"
+		sample "$cpu_id" "$variant" "$round" "$cpu"
+	done <"$work/turns"
 }
 
 # wait_for_line FILE LINE SECONDS

@@ -2,9 +2,14 @@
 # them fit on two processors. A cache of 20,000 sessions that is new from end to end every 50 s (400 new ones a second)
 # is so 72 times in an hour; so it is here, in four minutes. What goes by the clock, like our decay and jemalloc's, gets no
 # more than those minutes. For more turnovers: HOUR_SECONDS.
+#
+# Now and then LuaJIT's collector falls behind in this load, with the library or without it: of four plain processes beside eight
+# others one had 321 MB in use after two minutes, where the rest never had more than 57. It is a run in dozens, so that the median
+# of three does not show it, but a range may.
 
 # start_steady VARIANT: sets pid[VARIANT]; its output goes to $work/steady.VARIANT
 start_steady() {
+	: >"$work/steady.$1" # here, not when the process gets that far: until then it would say what the last round's said
 	env $(environment_of "$1") $(host_of "$1") bench/workloads/steady.lua "${cache[@]}" "$work/finish" >"$work/steady.$1" &
 	pid[$1]=$!
 	background+=($!)

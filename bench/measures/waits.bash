@@ -4,8 +4,6 @@
 # has a few hundred entries, and its first ones prove the heap and start the thread; a run with an eager reclaimer has
 # as many thousand.
 
-processor=$(sed -n 's/^Cpus_allowed_list:\s*\([0-9]*\).*/\1/p' /proc/self/status)
-
 # dumped_waits FILE: count p50 p99 p99.9 max, in ns
 dumped_waits() {
 	awk '$1 == "waits" {
@@ -35,14 +33,13 @@ declare_waits() {
 	row "$1.max" "$4" us "$2: wait, longest"
 }
 
-# watched_run ID VARIANT ROUND PREFIX COMMAND...: one run; if preloaded, its waits, and the clock beside it.
+# watched_run ID ROUND PREFIX COMMAND...: the waits of one run, and the clock beside it.
 watched_run() {
-	local id=$1 variant=$2 round=$3 prefix=$4 dump=$work/dump waits
-	shift 4
+	local id=$1 round=$2 prefix=$3 dump=$work/dump waits wall cpu rss
+	shift 3
 	rm -f "$dump"
 	read -r wall cpu rss < <($prefix "$out/timed" LJTRIM_STATS_AT_EXIT=1 LJTRIM_LOG="$dump" \
-		$(environment_of "$variant") "$@") || die "$* failed"
-	[ "$variant" = preloaded ] || return 0
+		$(environment_of preloaded) "$@") || die "$* failed"
 	[ -s "$dump" ] || die "no statistics at the end of: $*"
 	waits=$(dumped_waits "$dump")
 	note_waits "$id" preloaded "$round" $waits
@@ -57,24 +54,24 @@ waits() {
 	wanted "$name" || return 0
 	declare_waits "$name" "$title" tail:50 never:1000
 	for round in $(rounds "$times" 1); do
-		watched_run "$name" preloaded "$round" "" "$@"
+		watched_run "$name" "$round" "" "$@"
 	done
 }
 
-# pinned NAME TITLE COMMAND...: on one processor
+# pinned NAME TITLE COMMAND...: on one processor. The waits are those of runs that have it to themselves; how long it takes, beside
+# plain, is asked in turns, which slow a run down by their number: so they do to the library's clock.
 pinned() {
-	local name=$1.pinned title="$2, one processor" round variant
+	local name=$1.pinned title="$2, one processor" round ms=$((1000 * ${#variants[@]}))
 	shift 2
 	wanted "$name" || return 0
 	declare_waits "$name" "$title" figure never:2000
 	row "$name.wall" ratio:1.03 s "$title: wall time"
 	row "$name.cpu" ratio:1.03 s "$title: user + system time"
-	for round in $(rounds 16 1); do
-		for variant in $(order "$round"); do
-			watched_run "$name" "$variant" "$round" "taskset -c $processor" "$@"
-			sample "$name.wall" "$variant" "$round" "$wall"
-			sample "$name.cpu" "$variant" "$round" "$cpu"
-		done
+	for round in $(rounds 4 1); do
+		watched_run "$name" "$round" "taskset -c $processor" "$@"
+	done
+	for round in $(rounds 18 1); do
+		timed_round "$round" "$name.wall" "$name.cpu" LJTRIM_INTERVAL_MS=$ms LJTRIM_DECAY_MS=$ms "$@"
 	done
 }
 
@@ -82,7 +79,7 @@ eager=(LJTRIM_INTERVAL_MS=1 LJTRIM_DECAY_MS=0 LJTRIM_MAX_CPU_PCT=100 LJTRIM_MIN_
 sawtooth=(luajit bench/workloads/sawtooth.lua)
 churn=(luajit bench/workloads/sessions.lua "$(size 500 100)")
 
-waits 2 sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 12 1)" "$(size 100 40)"
+waits 2 sawtooth "peaks and troughs" "${sawtooth[@]}" "$(size 4 1)" "$(size 100 40)"
 waits 4 eager "the same, eager reclaimer" "${eager[@]}" "${sawtooth[@]}" "$(size 2 1)" "$(size 100 40)"
 waits 2 sessions "session churn" "${churn[@]}"
 waits 2 strings "string churn" luajit bench/workloads/strings.lua "$(size 8 2)"

@@ -6,40 +6,12 @@
  * The environment is set for the command alone: with env(1) in between, a preloaded library would load twice.
  * The command's output is thrown away; if it fails, so do we.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static double seconds(struct timeval t)
-{
-    return (double)t.tv_sec + (double)t.tv_usec * 1e-6;
-}
-
-static void run(char **argv)
-{
-    int null = open("/dev/null", O_RDWR);
-    dup2(null, STDOUT_FILENO);
-    while (strchr(*argv, '=') != NULL)
-        putenv(*argv++);
-    execvp(*argv, argv);
-    fprintf(stderr, "timed: %s: %s\n", *argv, strerror(errno));
-    _exit(127);
-}
+#include "command.h"
 
 #define LOOK_EVERY_MS 10
 
