@@ -162,9 +162,15 @@ static int protected_step(void *L)
     return 0;
 }
 
+static uint64_t calls(const struct ljt_arena *a)
+{
+    return atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_relaxed) / 2;
+}
+
 static void end_cycle(struct ljt_arena *a, const struct ljt_gc *gc)
 {
     a->idle.begun = false;
+    a->idle.calls = calls(a);
     if (a->idle.total > gc->total)
         ljt_histogram_bump(&a->stats.idle_collected, a->idle.total - gc->total);
     if (a->idle.from_rest)
@@ -181,7 +187,8 @@ static bool worth_it(struct ljt_arena *a, const struct ljt_gc *gc)
         end_cycle(a, gc);
     if (gc->pause > LJT_USUAL_PAUSE || (!rests && !ljt_gc_runs(gc)))
         return false;
-    return rests ? ljt_worth_pays(&a->idle.worth, gc, false)
+    return rests ? ljt_worth_pays(&a->idle.worth, gc, false) ||
+                       ljt_worth_a_try(&a->idle.worth, gc, calls(a) - a->idle.calls)
                  : a->idle.begun || gc->total >= ljt_config.min_reclaim;
 }
 

@@ -32,6 +32,7 @@ struct ljt_idle {
     bool begun;
     bool from_rest; /* the first step has begun the cycle, too */
     uint64_t total; /* in use when the first step was made */
+    uint64_t calls; /* of the allocator, ever, when the last cycle ended */
     struct ljt_worth worth;
 };
 

@@ -62,16 +62,28 @@
  * heap is twice what that cycle has left: another peak.
  */
 #define SHARE_FIRST 6
+/* What an allocator call brings, as a rule. */
+#define CALL_BYTES 64
+
+static uint64_t least_worth(void)
+{
+    return ljt_config.min_reclaim > GROWTH_MIN ? ljt_config.min_reclaim : GROWTH_MIN;
+}
 
 bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always)
 {
-    uint64_t least = ljt_config.min_reclaim > GROWTH_MIN ? ljt_config.min_reclaim : GROWTH_MIN;
+    uint64_t least = least_worth();
     uint64_t growth = ljt_gc_growth(gc);
     if (w->share == 0 || (w->left != 0 && gc->total >= 2 * w->left))
         *w = (struct ljt_worth){.share = SHARE_FIRST, .again = w->again};
     if (w->again != 0 && gc->total >= least)
         return true;
     return growth >= least && (always || growth >= gc->total >> w->share);
+}
+
+bool ljt_worth_a_try(const struct ljt_worth *w, const struct ljt_gc *gc, uint64_t calls)
+{
+    return gc->total >= least_worth() && calls >= (gc->total >> w->share) / CALL_BYTES;
 }
 
 void ljt_worth_learn(struct ljt_worth *w, uint64_t before, uint64_t after)

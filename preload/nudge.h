@@ -54,6 +54,12 @@ struct ljt_nudge {
 
 /* Is a cycle likely to pay, or (always) at least not in vain? The collector rests. And what the last one has taught. */
 bool ljt_worth_pays(struct ljt_worth *w, const struct ljt_gc *gc, bool always);
+
+/*
+ * Is a cycle worth a try, though LuaJIT's books know of no growth? So many calls since the last: a cycle that has ended just
+ * before a peak has counted as live all that the peak's end has dropped.
+ */
+bool ljt_worth_a_try(const struct ljt_worth *w, const struct ljt_gc *gc, uint64_t calls);
 void ljt_worth_learn(struct ljt_worth *w, uint64_t before, uint64_t after);
 
 /*

@@ -41,16 +41,21 @@ TestSuite(idle, .init = set_up, .timeout = LAB_TIMEOUT);
 static struct lab_vm vm;
 static struct ljt_arena *arena;
 
-/* 10 MB of garbage, of which the collector knows nothing. */
-static void open_vm(void)
+static void open_vm_with(const char *chunk)
 {
     vm = lab_vm_open();
     luaL_openlibs(vm.L);
     arena = lab_vm_arm(&vm);
     lab_vm_know_gc(&vm, arena);
     atomic_fetch_or(&ljt_wiped.word[arena->slot].want, LJT_WANT_WAKE); /* the next call goes the slow way */
-    lab_run(vm.L, "local gone = {} for i = 1, 6000 do gone[i] = ('x'):rep(1000) .. i end collectgarbage() "
-                  "for i = 6000, 10000 do gone[i] = ('x'):rep(1000) .. i end");
+    lab_run(vm.L, chunk);
+}
+
+/* 10 MB of garbage, of which the collector knows nothing. */
+static void open_vm(void)
+{
+    open_vm_with("local gone = {} for i = 1, 6000 do gone[i] = ('x'):rep(1000) .. i end collectgarbage() "
+                 "for i = 6000, 10000 do gone[i] = ('x'):rep(1000) .. i end");
 }
 
 static uint64_t steps(void)
@@ -123,6 +128,29 @@ Test(idle, a_vm_that_only_waits_is_collected)
     uint64_t so_far = steps();
     wait_for(-1);
     cr_expect(wait.calls == 1 && wait.last == -1 && steps() == so_far, "nothing is left to do");
+}
+
+Test(idle, a_peak_that_ends_right_after_a_cycle_is_collected)
+{
+    open_vm_with("local gone = {} for i = 1, 10000 do gone[i] = ('x'):rep(1000) .. i end collectgarbage()");
+    struct ljt_gc gc;
+    cr_assert(ljt_gc_read(arena, &gc) && ljt_gc_growth(&gc) < gc.total / 64, "LuaJIT knows of no growth");
+    wait_for(-1);
+    cr_expect(ljt_arena_gc_total(arena) < gc.total / 4);
+}
+
+Test(idle, what_stays_in_use_is_tried_less_often)
+{
+    open_vm_with("kept = {} for i = 1, 6000 do kept[i] = ('x'):rep(1000) .. i end collectgarbage()");
+    wait_for(-1);
+    uint64_t so_far = steps();
+    cr_expect(so_far > 0, "it might have been garbage");
+    lab_run(vm.L, "for i = 1, 3000 do kept.last = 'a' .. i end");
+    wait_for(-1);
+    cr_expect(steps() == so_far, "a 64th of it in allocator calls was enough the first time");
+    lab_run(vm.L, "for i = 1, 18000 do kept.last = 'b' .. i end");
+    wait_for(-1);
+    cr_expect(steps() > so_far, "an eighth is, the second");
 }
 
 Test(idle, the_first_event_ends_it_and_the_next_wait_goes_on)
