@@ -105,7 +105,8 @@ struct ljt_arena {
         bool settled;           /* nothing to do until busy moves */
         _Atomic bool wrapped;   /* the host put its own function in front of the gate: no holds */
         uint64_t seq, seq_time; /* busy, and when it was seen to change */
-        uint64_t look_seq;      /* busy when the last complete look began */
+        uint64_t look_seq;      /* busy when the last complete look began: pages have their age from it */
+        uint64_t chance_seq;    /* the same, or when there last was a chance for one that was passed by */
         uint64_t looked;        /* when the last round began; 0: the next is due */
         uint64_t limit;         /* what this look may purge, bytes, and what had been purged when it began */
         uint64_t purged_before;

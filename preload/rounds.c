@@ -254,7 +254,7 @@ static void end_look(struct ljt_arena *a)
         p->stuck_exact = silent;
     }
     p->skipped = 0;
-    p->look_seq = p->look_started;
+    p->look_seq = p->chance_seq = p->look_started;
     p->stage = STAGE_IDLE;
     ljt_control_look_ended(a);
 }
@@ -325,7 +325,7 @@ static bool step(struct ljt_arena *a, uint64_t now)
     switch (p->stage) {
     case STAGE_IDLE: {
         silence(a, now);
-        if (p->settled && p->seq == p->look_seq)
+        if (p->settled && p->seq == p->chance_seq)
             return false;
         if (p->settled) /* it has not touched a page until now */
             judge(a, now);
@@ -375,9 +375,9 @@ static bool step(struct ljt_arena *a, uint64_t now)
         p->look_started = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
         bool trimming = ljt_control_trims(a);
         bool at_sight = trimming || ljt_pressure_is_high() || ljt_config.decay_ms == 0;
-        if (!trimming && !worth_a_look(a, p->look_started == p->look_seq, slack)) {
-            p->settled = p->look_seq == p->look_started && p->policy.quiet;
-            p->look_seq = p->look_started;
+        if (!trimming && !worth_a_look(a, p->look_started == p->chance_seq, slack)) {
+            p->settled = p->look_started == p->chance_seq && p->policy.quiet;
+            p->chance_seq = p->look_started;
             p->stage = STAGE_IDLE;
             return true;
         }
