@@ -109,8 +109,8 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
             return DONE;
         }
         uint64_t now = ljt_kernel.now(), silent = silence(a, now);
-        /* One call for so long may never return (a handler has jumped out of it): other arenas are not to wait for that. */
-        bool stranded = a->pace.posted && silent > PATIENCE && (a->pace.seq & 1) != 0;
+        /* One call for so long may never return (a handler has jumped out of it), nor one come: other arenas do not wait. */
+        bool stranded = a->pace.posted && silent > PATIENCE && ((a->pace.seq & 1) != 0 || a->pace.wrapped);
         if (silent >= SILENCE && !stranded && !a->pace.wrapped && unit_by_hold(a))
             return ljt_arena_is(a, LJT_ARENA_ARMED) ? DONE : GONE;
         if (now - start > (stranded ? POLL / 2 : PATIENCE))
@@ -126,6 +126,8 @@ static enum outcome perform(struct ljt_arena *a, enum ljt_unit_kind kind)
 }
 
 /* ---- The rounds of an arena ---- */
+
+#define NO_LOOK UINT64_MAX /* in place of a value of busy */
 
 enum { STAGE_IDLE, STAGE_DISMISS, STAGE_SEGMENTS, STAGE_LOOK, STAGE_HAND_BACK };
 
@@ -186,31 +188,45 @@ static void judge(struct ljt_arena *a, uint64_t now)
 }
 
 /*
- * What a look could gain, bytes: resident - live is what can be gained and what is stuck (fragments, metadata); the
- * latter is known from an earlier look, exactly if the VM was silent during it. All these figures are taken at
- * different times.
+ * What of resident - live is stuck (fragments, metadata), as known from an earlier look: exactly if the VM was silent during
+ * it, and the heap was as it is now. Part of it is a share of the live chunks: 8 bytes each, and what rounding adds.
  */
-static int64_t gain(const struct ljt_arena *a)
+static int64_t stuck(const struct ljt_arena *a)
 {
     const struct ljt_pace *p = &a->pace;
-    int64_t stuck =
-        p->stuck; /* part of it is a share of the live chunks: 8 bytes each, and what rounding adds */
-    if (a->stats.live < p->stuck_live)
-        stuck = (int64_t)((double)stuck * (double)a->stats.live / (double)p->stuck_live);
-    return (int64_t)a->stats.resident - (int64_t)a->stats.live - stuck;
+    if (a->stats.live >= p->stuck_live)
+        return p->stuck;
+    return (int64_t)((double)p->stuck * (double)a->stats.live / (double)p->stuck_live);
+}
+
+/* What a look could gain, bytes. All these figures are taken at different times. */
+static int64_t gain(const struct ljt_arena *a)
+{
+    return (int64_t)a->stats.resident - (int64_t)a->stats.live - stuck(a);
+}
+
+/* Has the VM made more calls since the last look than there are pages in what is worth a pass? Each may have freed one. */
+static bool has_moved(const struct ljt_pace *p)
+{
+    return (p->look_started - p->look_seq) / 2 >= ljt_config.min_reclaim >> ljt_page_shift;
 }
 
 /*
- * Is there enough to gain for a look? Now and then a VM that moves is looked at regardless, as the figures are not
- * exact; and a silent one, which is not disturbed, on less.
+ * Is there enough to gain for a look? Of a heap that is as the last look has left it, that look knows. Else it is an
+ * estimate, so now and then a VM that moves is looked at regardless; and one that has grown quiet, before it is left to itself.
+ * A silent one, which is not disturbed, is on less.
  */
 static bool worth_a_look(struct ljt_arena *a, bool silent, uint64_t slack)
 {
     struct ljt_pace *p = &a->pace;
-    if (a->gc_width == 0 || a->stats.looks == 0 || (silent && !p->stuck_exact) || ++p->skipped >= LOOK_ANYWAY)
+    uint64_t enough = slack + (silent ? ljt_config.min_reclaim / 4 : ljt_config.min_reclaim);
+    if (a->gc_width == 0 || a->stats.looks == 0)
         return true;
-    uint64_t enough = silent ? ljt_config.min_reclaim / 4 : ljt_config.min_reclaim;
-    return gain(a) >= (int64_t)(enough + slack);
+    if (p->look_started == p->look_seq)
+        return p->left >= enough;
+    if (silent && (!p->stuck_exact || (p->policy.quiet && has_moved(p))))
+        return true;
+    return ++p->skipped >= LOOK_ANYWAY || gain(a) >= (int64_t)enough;
 }
 
 /* What the look that begins may purge: all that a page's age allows, or what is beyond the slack. */
@@ -245,11 +261,12 @@ static void end_look(struct ljt_arena *a)
     /* The heap was the same in the look before and nothing was left to claim: what is left now stays. */
     bool same = p->look_started == seq && (p->look_seq == seq || a->work.at_sight);
     p->settled = same && p->claimed_in_look == 0 && !a->work.joined && p->policy.quiet;
+    p->left = (uint64_t)left << ljt_page_shift;
+    int64_t now = (int64_t)a->stats.resident - (int64_t)a->stats.live - (p->settled ? 0 : (int64_t)p->left);
     bool silent = p->look_started == seq;
-    if (silent || !p->stuck_exact || a->stats.live < p->stuck_live / 2) { /* or out of date */
-        p->stuck = (int64_t)a->stats.resident - (int64_t)a->stats.live;
-        if (!p->settled)
-            p->stuck -= (int64_t)left << ljt_page_shift;
+    bool outdated = a->stats.live < p->stuck_live / 2 || now + (int64_t)ljt_config.min_reclaim < stuck(a);
+    if (silent || !p->stuck_exact || outdated) {
+        p->stuck = now;
         p->stuck_live = a->stats.live;
         p->stuck_exact = silent;
     }
@@ -265,6 +282,8 @@ static bool follow_advice(struct ljt_arena *a, uint64_t now)
     enum ljt_control_advice advice = ljt_control_advise(a, now);
     if (advice == LJT_CONTROL_GO_ON)
         return true;
+    if ((a->pace.stage == STAGE_LOOK || a->pace.stage == STAGE_HAND_BACK) && !a->work.look_done)
+        a->pace.look_seq = NO_LOOK; /* its marks are not complete, and the complete ones before it are gone */
     a->pace.stage = a->work.claims > 0 ? STAGE_HAND_BACK : STAGE_IDLE;
     return advice == LJT_CONTROL_AFRESH || a->work.claims > 0;
 }
@@ -446,8 +465,11 @@ uint64_t ljt_rounds_turn(struct ljt_arena *a, uint64_t now)
     /* Who comes to do what is posted rings: what is claimed then is not to stay out for as long as we sleep, if that is long. */
     if (a->pace.posted && rest() > PATIENCE)
         atomic_fetch_or_explicit(&ljt_wiped.word[a->slot].want, LJT_WANT_WAKE, memory_order_release);
-    if (more) /* posted: nobody came to do it and a hold was not to be had; no hurry then */
-        wish = a->pace.posted && !ljt_control_urgent() ? now + rest() : now;
+    /* Nobody came to do it and a hold was not to be had: no hurry then, or, where the VM alone can do it, until it rings. */
+    if (more && a->pace.posted && !ljt_control_urgent())
+        wish = a->pace.wrapped && ljt_gate_may_sleep(a->slot, a->pace.seq) ? UINT64_MAX : now + rest();
+    else if (more)
+        wish = now;
     else if (ljt_control_paused())
         wish = UINT64_MAX;
     else if (!a->pace.settled)

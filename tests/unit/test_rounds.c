@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "control.h"
 #include "pressure.h"
 #include "rounds.h"
 #include "segments.h"
@@ -83,24 +84,6 @@ Test(rounds, a_vm_that_comes_late_to_a_posted_unit_rings)
     cr_expect(!ljt_rounds_owes(a));
 }
 
-/* With an interval of an hour a unit that nobody came for waited as long, whatever became of memory. */
-Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
-{
-    struct lab_vm vm = lab_vm_open();
-    struct ljt_arena *a = lab_vm_arm(&vm);
-    a->pace.wrapped = true;
-    ljt_config.interval_ms = 3600 * 1000;
-    ljt_config.pressure = LJT_PRESSURE_AUTO;
-    lab_fake_time();
-    lab_pass_time(1); /* time 0 is never */
-    uint64_t wish = ljt_rounds_turn(a, ljt_kernel.now());
-    cr_assert(a->pace.posted);
-    cr_expect(wish <= ljt_kernel.now() + LJT_PRESSURE_INTERVAL);
-    ljt_config.pressure = LJT_PRESSURE_OFF;
-    wish = ljt_rounds_turn(a, ljt_kernel.now());
-    cr_expect(wish > ljt_kernel.now() + 60 * LJT_PRESSURE_INTERVAL && wish != UINT64_MAX, "nobody asks");
-}
-
 /* ---- A call that never returns ---- */
 
 static uint64_t clock_of_reads = 1;
@@ -118,6 +101,14 @@ static void count_polls(const volatile void *word, uint32_t value, uint64_t ns)
     clock_of_reads += ns;
 }
 
+static void begin_reads(void)
+{
+    ljt_kernel.now = later_at_each_look;
+    ljt_kernel.futex_wait = count_polls;
+    ljt_kernel.thread_cpu = no_cpu;
+    ljt_spending_open(ljt_kernel.now());
+}
+
 static unsigned polls_of_a_turn(struct ljt_arena *a)
 {
     polls = 0;
@@ -131,10 +122,7 @@ Test(rounds, a_call_that_never_returns_is_waited_for_once)
     struct lab_vm vm = lab_vm_open();
     struct ljt_arena *a = lab_vm_arm(&vm);
     _Atomic uint64_t *busy = &ljt_gates[a->slot].busy;
-    ljt_kernel.now = later_at_each_look;
-    ljt_kernel.futex_wait = count_polls;
-    ljt_kernel.thread_cpu = no_cpu;
-    ljt_spending_open(ljt_kernel.now());
+    begin_reads();
     atomic_fetch_add(busy, 1); /* somebody has jumped out of it */
     cr_expect_gt(polls_of_a_turn(a), 10);
     for (int i = 0; i < 10; i++) {
@@ -147,6 +135,41 @@ Test(rounds, a_call_that_never_returns_is_waited_for_once)
     atomic_fetch_add(busy, 1); /* and returns */
     polls_of_a_turn(a);
     cr_expect_gt(a->work.segments, 0);
+}
+
+/* With an interval of an hour a unit that nobody came for waited as long, whatever became of memory. */
+Test(rounds, a_posted_unit_is_asked_for_again_when_memory_may_be_short)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    ljt_config.interval_ms = 3600 * 1000;
+    ljt_config.pressure = LJT_PRESSURE_AUTO;
+    begin_reads();
+    atomic_fetch_add(&ljt_gates[a->slot].busy,
+                     1); /* a call that goes on and on: it may not be held, nor does it ring */
+    uint64_t wish = ljt_rounds_turn(a, ljt_kernel.now());
+    cr_assert(a->pace.posted);
+    cr_expect(wish <= ljt_kernel.now() + LJT_PRESSURE_INTERVAL);
+    ljt_config.pressure = LJT_PRESSURE_OFF;
+    wish = ljt_rounds_turn(a, ljt_kernel.now());
+    cr_expect(wish > ljt_kernel.now() + 60 * LJT_PRESSURE_INTERVAL && wish != UINT64_MAX, "nobody asks");
+}
+
+/* Where the host has wrapped the gate, only a call of the VM's can help: it rings. */
+Test(rounds, a_silent_vm_that_must_not_be_held_wakes_nobody)
+{
+    struct lab_vm vm = lab_vm_open();
+    struct ljt_arena *a = lab_vm_arm(&vm);
+    begin_reads();
+    a->pace.wrapped = true;
+    polls_of_a_turn(a);
+    cr_assert(a->pace.posted);
+    clock_of_reads += 1000 * MS;
+    cr_expect_eq(polls_of_a_turn(a), 1);
+    cr_expect_eq(ljt_rounds_turn(a, ljt_kernel.now()), UINT64_MAX);
+    uint32_t rung = ljt_reclaim_rung();
+    lua_newuserdata(vm.L, 16);
+    cr_expect_neq(ljt_reclaim_rung(), rung);
 }
 
 /* ---- Time that passes ---- */
@@ -191,6 +214,9 @@ static const char scattered[] =
     "for i = 1, 8000 do keep, gone = { keep, ('x'):rep(1000) .. i }, { gone, ('y'):rep(1000) .. i } end";
 static const char in_one_piece[] = "for i = 1, 8000 do gone = { gone, ('y'):rep(1000) .. i } end "
                                    "for i = 1, 8000 do keep = { keep, ('x'):rep(1000) .. i } end";
+
+static const char in_pieces[] =
+    "for i = 1, 400 do keep, gone = { keep, ('x'):rep(20000) .. i }, { gone, ('y'):rep(20000) .. i } end";
 
 /* 16 MB of live strings of which 8 have just been dropped, and looks that go on until no page is left that is known of. */
 static struct ljt_arena *half_dropped(struct lab_vm *vm, const char *chunk)
@@ -249,6 +275,78 @@ Test(rounds, what_was_passed_by_is_still_young_in_the_next_look)
     cr_expect_gt(a->stats.purged - purged, 6 * MIB, "%llu looks",
                  (unsigned long long)(a->stats.looks - looks));
     cr_expect(a->pace.settled);
+}
+
+/*
+ * What was stuck between 8,000 strings, known exactly, was taken for stuck when other strings had filled the gaps: so much of what
+ * the VM then freed was not worth a look.
+ */
+Test(rounds, what_was_stuck_once_may_be_free_now)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = half_dropped(&vm, scattered);
+    rest_for(&vm, a, 10000 * MS);
+    cr_assert(a->pace.settled && a->pace.stuck_exact && a->pace.stuck > (int64_t)(7 * MIB));
+    lab_run(vm.L, "for i = 1, 8000 do gone = { gone, ('z'):rep(900) .. i } end "
+                  "for i = 1, 7000 do more = { more, ('w'):rep(1000) .. i } end more = nil collectgarbage() "
+                  "collectgarbage()");
+    lab_vm_mapped_again(&vm);
+    rest_for(&vm, a, 10000 * MS);
+    cr_expect(a->pace.settled && a->pace.look_seq == a->pace.seq, "it has been looked at as it is now");
+    cr_expect_lt(a->pace.left, MIB, "%zu KiB", (size_t)a->pace.left / KIB);
+}
+
+/* What one VM has mapped directly, or since it was last surveyed, counts as another one's: its heap seems to hold less. */
+Test(rounds, what_a_look_has_left_is_known_whatever_other_vms_do)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = half_dropped(&vm, in_one_piece);
+    const size_t other = 9100000; /* as much as is free, and less than is live */
+    uint64_t looks = a->stats.looks, purged = a->stats.purged;
+    ljt_shadow_begin_look(&a->shadow); /* nothing is old */
+    atomic_store(&a->module->mapped, a->stats.mapped + other);
+    for (int i = 0; i < 1000 && a->stats.looks == looks; i++)
+        rest_for(&vm, a, 10 * MS);
+    cr_assert_eq(a->stats.looks, looks + 1);
+    atomic_store(&a->module->mapped, a->stats.mapped);
+    rest_for(&vm, a, 10000 * MS);
+    cr_expect_gt(a->stats.purged - purged, 6 * MIB);
+    cr_expect(a->pace.settled);
+}
+
+static uint64_t clock_of_steps;
+
+static uint64_t a_millisecond_later(void)
+{
+    return clock_of_steps += MS;
+}
+
+/* The look that was cut short had taken the ages of all pages with it. */
+Test(rounds, a_look_that_a_pause_has_ended_is_none)
+{
+    struct lab_vm vm;
+    struct ljt_arena *a = half_dropped(&vm, in_pieces);
+    uint64_t looks = a->stats.looks, purged = a->stats.purged;
+    ljt_shadow_begin_look(&a->shadow); /* nothing is old */
+    for (int i = 0; i < 1000 && a->stats.looks == looks; i++)
+        rest_for(&vm, a, 10 * MS);
+    cr_assert_eq(a->stats.looks, looks + 1);
+    cr_assert_lt(a->stats.purged - purged, MIB);
+    rest_for(&vm, a, 500 * MS);
+
+    clock_of_steps = ljt_kernel.now() + 1000 * MS;
+    ljt_kernel.now = a_millisecond_later;
+    for (int i = 0; i < 1000 && a->stats.purged - purged < MIB; i++)
+        ljt_rounds_turn(a, ljt_kernel.now());
+    cr_assert_lt(a->stats.purged - purged, 6 * MIB, "not over yet");
+    ljt_control_pause(0);
+    for (int i = 0; i < 1000 && ljt_rounds_owes(a); i++)
+        ljt_rounds_turn(a, ljt_kernel.now());
+    ljt_control_resume();
+    for (int i = 0; i < 10000 && !a->pace.settled; i++)
+        ljt_rounds_turn(a, ljt_kernel.now());
+    cr_expect(a->pace.settled);
+    cr_expect_gt(a->stats.purged - purged, 6 * MIB);
 }
 
 /* ---- A patched heap that falls ---- */
