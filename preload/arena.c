@@ -75,7 +75,8 @@ static struct ljt_arena *take_slot(void)
         ljt_work_reset(&a->work);
         memset(&a->pace, 0, sizeof(a->pace));
         memset(&a->nudge, 0, sizeof(a->nudge));
-        memset(&a->idle, 0, sizeof(a->idle));
+        a->idle = (struct ljt_idle){
+            .calls = atomic_load_explicit(&ljt_gates[i].busy, memory_order_relaxed) / 2}; /* the last VM's */
         if (i >= slots) { /* later a hook that has seen this slot's last VM may still be reading it */
             a->slot = i;
             atomic_store_explicit(&ljt_arena_slots, i + 1, memory_order_release);
@@ -346,7 +347,7 @@ static void arm(struct ljt_arena *a, const struct ljt_heap_census *census)
 void ljt_arena_prove(unsigned slot)
 {
     struct ljt_arena *a = &ljt_arenas[slot];
-    if (!ljt_arena_is(a, LJT_ARENA_GATED))
+    if (!ljt_arena_is(a, LJT_ARENA_GATED) || a->place == NULL) /* the latter is about to be born */
         return;
     struct ljt_heap_census census;
     enum ljt_heap_fault fault = ljt_heap_prove(a->m, &census);

@@ -347,6 +347,8 @@ static void *take_parked(struct ljt_lj_state *m, size_t n)
     } else {
         unpark(m, i);
     }
+    if (n < LJT_LJ_MIN_LARGE && n <= m->dvsize) /* it has joined dv, in front of it */
+        return carve_dv(m, n);
     return n < LJT_LJ_MIN_LARGE ? split_for_small(m, n, ljt_lj_small_index(n)) : allocate_large(m, n);
 }
 

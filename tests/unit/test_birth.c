@@ -70,6 +70,23 @@ Test(birth, vm_is_armed_and_served_by_us_at_once)
     }
 }
 
+/* Another thread's VM may have it proven, or a fork. It has no place for the gate yet. */
+Test(birth, vm_that_is_being_born_is_not_proven)
+{
+    lua_State *L = newstate(LJ_ALLOCF_INTERNAL, NULL);
+    void *ud;
+    lua_getallocf(L, &ud);
+    struct ljt_module *module = lab_arena_of(ud)->module;
+    lua_close(L);
+    struct ljt_arena *a = ljt_arena_bear(module);
+    cr_assert(a != NULL && ljt_arena_is(a, LJT_ARENA_GATED));
+    ljt_arena_prove_waiting();
+    cr_assert((atomic_load(&ljt_wiped.word[a->slot].want) & LJT_WANT_PROVE) != 0);
+    cr_expect_not_null(ljt_gate_trampoline(a->slot)(a->m, NULL, 0, 100));
+    cr_expect(ljt_arena_is(a, LJT_ARENA_GATED));
+    cr_expect_eq(atomic_load(&ljt_wiped.word[a->slot].want), LJT_WANT_LIVE);
+}
+
 Test(birth, other_modes_pass_it_on)
 {
     static const int modes[] = {LJT_MODE_AUTO, LJT_MODE_NATIVE, LJT_MODE_OBSERVE};

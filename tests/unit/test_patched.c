@@ -365,6 +365,18 @@ Test(patched, large_run_is_taken_from_its_low_end_bit_by_bit)
     cr_expect_eq(patched.runs, 1);
     cr_expect((uintptr_t)patched.run[0] > lowest && (uintptr_t)patched.run[0] <= lowest + 80 * KIB);
     cr_expect_eq(((uintptr_t)patched.run[0] + 64) % ljt_page_size, 0, "the pages that remain hold nothing");
+
+    /* Nor is it taken in whole where dv, too small by now, lies in front of it. */
+    for (int i = 0; i < 3; i++) {
+        lowest = (uintptr_t)patched.run[0];
+        pages = patched.parked_pages;
+        do {
+            mem = get(m, 100 + 8 * i);
+        } while (patched.parked_pages == pages);
+        prove(m);
+        cr_assert_eq(patched.runs, 1);
+        cr_expect((uintptr_t)patched.run[0] <= lowest + 80 * KIB);
+    }
     (void)mem;
 }
 
