@@ -75,8 +75,9 @@ static struct ljt_arena *take_slot(void)
         ljt_work_reset(&a->work);
         memset(&a->pace, 0, sizeof(a->pace));
         memset(&a->nudge, 0, sizeof(a->nudge));
-        a->idle = (struct ljt_idle){
-            .calls = atomic_load_explicit(&ljt_gates[i].busy, memory_order_relaxed) / 2}; /* the last VM's */
+        memset(&a->idle, 0, sizeof(a->idle));
+        a->idle.calls =
+            atomic_load_explicit(&ljt_gates[i].busy, memory_order_relaxed) / 2; /* the last VM's */
         if (i >= slots) { /* later a hook that has seen this slot's last VM may still be reading it */
             a->slot = i;
             atomic_store_explicit(&ljt_arena_slots, i + 1, memory_order_release);

@@ -202,11 +202,12 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "0",
         .allowed = "0 or 1",
         .unit = "",
-        .help = "1: a program that waits in epoll_wait, poll, select or their kin (epoll_pwait, "
-                "epoll_pwait2, ppoll, "
-                "pselect), and has no other threads, collects the garbage of its VMs meanwhile, in short "
-                "steps, until "
-                "the first event. If finalizers may have run, the wait ends with EINTR.",
+        .help =
+            "1: a program that waits in epoll_wait, poll, select or their kin (epoll_pwait, "
+            "epoll_pwait2, ppoll, "
+            "pselect), and has no other threads, collects the garbage of its VMs meanwhile, in short "
+            "steps, until "
+            "the first event. If finalizers or a signal's handler may have run, the wait ends with EINTR.",
     },
     {
         .name = "LJTRIM_SIGNAL",

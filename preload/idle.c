@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <sys/syscall.h>
 
 #include "arena.h"
 #include "control.h"
@@ -9,6 +10,7 @@
 #include "gc.h"
 #include "kernel.h"
 #include "log.h"
+#include "mask.h"
 #include "reclaim.h"
 
 #define MS UINT64_C(1000000)
@@ -149,6 +151,19 @@ static bool nobody_is_in(const struct ljt_arena *a)
            running(a) == 0;
 }
 
+/* The same, asked outside of the gate: the reclaimer may be in the heap, and unmaps segments of a patched one. */
+static bool nobody_was_in(struct ljt_arena *a)
+{
+    ljt_lock *life = &ljt_wiped.word[a->slot].life;
+    sigset_t before;
+    ljt_mask_signals(&before);
+    ljt_lock_acquire(life);
+    bool nobody = ljt_arena_is(a, LJT_ARENA_ARMED) && nobody_is_in(a);
+    ljt_lock_release(life);
+    ljt_mask_restore(&before);
+    return nobody;
+}
+
 /* ---- Steps ---- */
 
 /* The process has one thread for all of this, and it is not in two places: see `collecting`. */
@@ -203,7 +218,7 @@ static struct ljt_arena *find(bool *later)
         if (!ljt_arena_is(a, LJT_ARENA_ARMED) || (want & LJT_WANT_LIVE) == 0 || !ljt_gc_read(a, &gc) ||
             !worth_it(a, &gc) || api_of(a->module) == NULL)
             continue;
-        if (nobody_is_in(a))
+        if (nobody_was_in(a))
             return a;
         *later = true;
     }
@@ -294,40 +309,83 @@ static int interrupted(void)
     return -1;
 }
 
+/* Has a handler of the program's run just now, if signals are let through for that long? */
+static bool a_handler_ran(const sigset_t *mask)
+{
+    struct timespec at_once = {0, 0};
+    return ljt_kernel_call(SYS_ppoll, 0, 0, (long)&at_once, (long)mask, _NSIG / 8, 0) < 0 && errno == EINTR;
+}
+
+/* What the program has asked for. */
+struct idle_wait {
+    int (*wait)(void *arg, const uint64_t *ns);
+    void *arg;
+    uint64_t deadline; /* 0: none */
+    bool repeats;
+};
+
+/*
+ * Steps, until nothing is left to do: false; or until the wait is over, by *result. No handler of the program's runs within
+ * a step, where it would find the VM at work though the program waits, and may jump out of it: but after each, and ends
+ * the wait, as it would have ended the program's own.
+ */
+static bool collect(const struct idle_wait *w, const sigset_t *before, bool *finalizes, bool *later,
+                    int *result)
+{
+    static const uint64_t glance = 0;
+    int saved = errno;
+    for (struct ljt_arena *a; !ljt_reclaim_has_company() && (a = find(later)) != NULL;) {
+        *finalizes |= step(a);
+        errno = saved;
+        int n = w->wait(w->arg, &glance);
+        if (n == 0 && a_handler_ran(before))
+            n = interrupted();
+        if (n != 0) {
+            *result = *finalizes && (n < 0 || w->repeats) ? interrupted() : n;
+            return true;
+        }
+        errno = saved;
+        if (w->deadline != 0 && left(w->deadline) == 0) {
+            *result = 0;
+            return true;
+        }
+    }
+    errno = saved;
+    return false;
+}
+
 int ljt_idle_wait(int (*wait)(void *arg, const uint64_t *ns), void *arg, uint64_t timeout, bool repeats)
 {
     if (collecting || movements() == nothing_to_do_at || ljt_control_paused() || ljt_reclaim_has_company())
         return wait(arg, NULL);
     int saved = errno;
-    bool finalizes = false, later = false, ends = timeout != LJT_IDLE_FOREVER;
-    uint64_t deadline = 0;
+    bool finalizes = false, later = false;
+    struct idle_wait w = {wait, arg, 0, repeats};
     if (find(&later) != NULL) {
-        static const uint64_t glance = 0;
         uint64_t nap = (ljt_config.decay_ms > LJT_IDLE_LEAST ? ljt_config.decay_ms : LJT_IDLE_LEAST) * MS;
         errno = saved;
         if (timeout <= nap)
             return wait(arg, NULL);
-        deadline = ends ? ljt_kernel.now() + timeout : 0;
+        w.deadline = timeout != LJT_IDLE_FOREVER ? ljt_kernel.now() + timeout : 0;
         int n = wait(arg, &nap);
         if (n != 0)
             return n;
-        for (struct ljt_arena *a; !ljt_reclaim_has_company() && (a = find(&later)) != NULL;) {
-            finalizes |= step(a);
-            errno = saved;
-            n = wait(arg, &glance);
-            if (n != 0)
-                return finalizes && (n < 0 || repeats) ? interrupted() : n;
-            if (ends && left(deadline) == 0)
-                return 0;
-        }
+        sigset_t before;
+        ljt_mask_handlers(&before);
+        bool over = collect(&w, &before, &finalizes, &later, &n);
+        int error = errno;
+        ljt_mask_restore(&before);
+        errno = error;
+        if (over)
+            return n;
     }
     if (!later)
         nothing_to_do_at = movements();
     errno = saved;
     if (finalizes)
         return interrupted();
-    if (deadline == 0)
+    if (w.deadline == 0)
         return wait(arg, NULL);
-    uint64_t rest = left(deadline);
+    uint64_t rest = left(w.deadline);
     return wait(arg, &rest);
 }

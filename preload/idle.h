@@ -14,6 +14,9 @@
  * Finalizers find no request of nginx's, whose last one may be over. What they raise is dropped, with one line. If any
  * may have run, the wait ends with EINTR, as if by a signal: they may have set timers that the caller has not seen when it
  * chose its timeout, or closed descriptors.
+ *
+ * Signals are blocked while steps are made (for a program, too, that a finalizer starts then). Their handlers run between two
+ * steps, and the wait ends with EINTR.
  */
 #ifndef LJT_IDLE_H
 #define LJT_IDLE_H

@@ -20,6 +20,17 @@ static inline void ljt_mask_signals(sigset_t *before)
     pthread_sigmask(SIG_SETMASK, &all, before);
 }
 
+/* All but what a fault of the thread's own raises, which would kill it. before may be NULL. */
+static inline void ljt_mask_handlers(sigset_t *before)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    sigset_t most;
+    sigfillset(&most);
+    for (unsigned i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigdelset(&most, faults[i]);
+    pthread_sigmask(SIG_BLOCK, &most, before);
+}
+
 static inline void ljt_mask_restore(const sigset_t *before)
 {
     pthread_sigmask(SIG_SETMASK, before, NULL);

@@ -1,6 +1,7 @@
 #include "signals.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,10 +20,12 @@ static _Atomic bool installed;
 
 /*
  * The host's action. Two copies: the handler reads the one that `which` names, a change fills the other and then
- * turns `which`. Changes are serialized by ljt_wiped.signals, with all signals blocked.
+ * turns `which`. Changes are serialized by ljt_wiped.signals, with all signals blocked; who reads while another thread makes
+ * two of them reads again.
  */
 static struct sigaction host[2];
 static _Atomic unsigned which;
+static _Atomic unsigned spent = UINT_MAX; /* the value of `which` whose action was SA_RESETHAND's one shot */
 
 static void note_without_reclaimer(void)
 {
@@ -36,6 +39,23 @@ static void note_without_reclaimer(void)
     ljt_log_signal(line);
 }
 
+/* The host's action as it is now; with `takes`, by a signal that has come for it. */
+static struct sigaction host_action(bool takes)
+{
+    struct sigaction action;
+    unsigned now;
+    do {
+        now = atomic_load_explicit(&which, memory_order_acquire);
+        action = host[now & 1];
+        atomic_thread_fence(memory_order_acquire);
+    } while (atomic_load_explicit(&which, memory_order_relaxed) != now);
+    if ((action.sa_flags & (int)SA_RESETHAND) != 0 &&
+        (takes ? atomic_exchange_explicit(&spent, now, memory_order_relaxed)
+               : atomic_load_explicit(&spent, memory_order_relaxed)) == now)
+        action = (struct sigaction){.sa_handler = SIG_DFL};
+    return action;
+}
+
 static void on_signal(int signo, siginfo_t *info, void *context)
 {
     int saved = errno;
@@ -45,11 +65,11 @@ static void on_signal(int signo, siginfo_t *info, void *context)
         note_without_reclaimer();
     errno = saved;
 
-    const struct sigaction *h = &host[atomic_load_explicit(&which, memory_order_acquire) & 1];
-    if (h->sa_flags & SA_SIGINFO)
-        h->sa_sigaction(signo, info, context);
-    else if (h->sa_handler != SIG_DFL && h->sa_handler != SIG_IGN)
-        h->sa_handler(signo);
+    struct sigaction h = host_action(true);
+    if (h.sa_flags & SA_SIGINFO)
+        h.sa_sigaction(signo, info, context);
+    else if (h.sa_handler != SIG_DFL && h.sa_handler != SIG_IGN)
+        h.sa_handler(signo);
 }
 
 /* Ours, with the host's mask and the flags that change how its handler is called. */
@@ -114,7 +134,7 @@ int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction 
         return 1;
     }
     unsigned now = atomic_load_explicit(&which, memory_order_relaxed);
-    struct sigaction was = host[now & 1];
+    struct sigaction was = host_action(false);
     if (act != NULL) {
         host[(now + 1) & 1] = *act;
         atomic_store_explicit(&which, now + 1, memory_order_release);

@@ -8,6 +8,9 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <string.h>
 
 #include "control.h"
 #include "gc.h"
@@ -76,7 +79,8 @@ static int close_a_descriptor(lua_State *L)
 
 static struct {
     unsigned calls, naps, glances;
-    int event_at; /* the call that has an event; 0: none */
+    int event_at;      /* the call that has an event; 0: none */
+    unsigned raise_at; /* the call in which SIGUSR1 comes */
     int error;
     int event_after_close, error_after_close;
     int asked, last; /* ms; what the program has asked for, what the last call was told */
@@ -90,6 +94,8 @@ static int fake_wait(void *arg, const uint64_t *ns)
     wait.naps += timeout == (int)ljt_config.decay_ms;
     wait.glances += timeout == 0;
     wait.last = timeout;
+    if (wait.calls == wait.raise_at)
+        raise(SIGUSR1);
     if (wait.error != 0 || (closed && wait.error_after_close != 0)) {
         errno = wait.error != 0 ? wait.error : wait.error_after_close;
         return -1;
@@ -151,6 +157,87 @@ Test(idle, what_stays_in_use_is_tried_less_often)
     lab_run(vm.L, "for i = 1, 18000 do kept.last = 'b' .. i end");
     wait_for(-1);
     cr_expect(steps() > so_far, "an eighth is, the second");
+}
+
+static volatile sig_atomic_t handled;
+
+static void handle(int signo)
+{
+    (void)signo;
+    handled++;
+    errno = EBADF;
+}
+
+static void set_action(void (*handler)(int))
+{
+    struct sigaction action = {.sa_handler = handler};
+    cr_assert(sigaction(SIGUSR1, &action, NULL) == 0);
+}
+
+static bool is_the_same(const sigset_t *a, const sigset_t *b)
+{
+    return memcmp(a, b, _NSIG / 8) == 0; /* the kernel writes no more of them */
+}
+
+/* It comes within a step: before the program's wait has gone on, its loop must know. */
+Test(idle, a_handler_ends_the_wait)
+{
+    sigset_t before, after;
+    open_vm();
+    set_action(handle);
+    pthread_sigmask(SIG_SETMASK, NULL, &before);
+    wait.raise_at = 3;
+    cr_expect(wait_for(-1) == -1 && errno == EINTR);
+    cr_expect(handled == 1 && steps() == 2, "%d handled after %d steps", (int)handled, (int)steps());
+    pthread_sigmask(SIG_SETMASK, NULL, &after);
+    cr_expect(is_the_same(&before, &after));
+    wait.raise_at = 0;
+    cr_expect(wait_for(-1) == 0 && errno == 42);
+    cr_expect(steps() > 3, "it goes on");
+}
+
+Test(idle, a_signal_that_nobody_handles_ends_no_wait)
+{
+    open_vm();
+    set_action(SIG_IGN);
+    wait.raise_at = 3;
+    cr_expect(wait_for(-1) == 0 && errno == 42);
+    cr_expect(steps() > 3);
+}
+
+static sigjmp_buf outside;
+
+static void jump_out(int signo)
+{
+    siglongjmp(outside, signo);
+}
+
+static int raise_now(lua_State *L)
+{
+    (void)L;
+    raise(SIGUSR1);
+    return 0;
+}
+
+/* Not out of a step, with the collector in the middle of something, and the heap perhaps. */
+Test(idle, a_handler_may_jump_out_of_the_wait)
+{
+    open_vm();
+    set_action(jump_out);
+    lua_pushcfunction(vm.L, raise_now);
+    lua_setglobal(vm.L, "raise_now");
+    lab_run(vm.L, "for i = 1, 3 do getmetatable(newproxy(true)).__gc = function() raise_now() end end");
+    if (sigsetjmp(outside, 1) == 0) {
+        wait_for(-1);
+        cr_assert_fail("it has not jumped");
+    }
+    uint64_t so_far = steps();
+    cr_expect((atomic_load(&ljt_gates[arena->slot].busy) & 1) == 0);
+    lab_run(vm.L, "gone = {} for i = 1, 20000 do gone[i] = ('x'):rep(1000) .. i end gone = nil");
+    set_action(SIG_IGN);
+    int n = wait_for(-1);
+    cr_expect(steps() > so_far, "%d, %d after %d: it goes on", n, (int)steps(), (int)so_far);
+    lab_prove(vm.m);
 }
 
 Test(idle, the_first_event_ends_it_and_the_next_wait_goes_on)

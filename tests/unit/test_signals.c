@@ -140,6 +140,23 @@ Test(signals, a_handler_with_siginfo_gets_it)
     cr_expect(host_calls == 1 && host_had_info && reports() == 1);
 }
 
+Test(signals, a_handler_for_one_shot_runs_once)
+{
+    struct sigaction once = {.sa_handler = host_handler, .sa_flags = (int)SA_RESETHAND}, now;
+    int result;
+    ljt_signals_install();
+    cr_assert(ljt_signals_action(SIGUSR2, &once, NULL, &result) == 1 && result == 0);
+    cr_expect(ljt_signals_action(SIGUSR2, NULL, &now, &result) == 1 && now.sa_handler == host_handler);
+    raise(SIGUSR2);
+    cr_expect(host_calls == 1);
+    cr_expect(ljt_signals_action(SIGUSR2, NULL, &now, &result) == 1 && now.sa_handler == SIG_DFL);
+    raise(SIGUSR2);
+    cr_expect(host_calls == 1 && reports() == 2, "by default it is ours alone");
+    cr_assert(ljt_signals_action(SIGUSR2, &once, NULL, &result) == 1 && result == 0);
+    raise(SIGUSR2);
+    cr_expect(host_calls == 2, "set anew, it runs again");
+}
+
 Test(signals, the_host_is_told_of_its_own_actions_alone)
 {
     struct sigaction old;
