@@ -1,7 +1,7 @@
 # libljtrim: plain GNU make, no configure. `make help` lists the targets.
 #
 # Variables: V=1 shows the commands; WERROR=1 makes warnings errors (CI does); PREFIX and DESTDIR as usual;
-# BUILD=dir builds elsewhere; NODEPS=1 keeps `make test` and `make demo` from installing Debian packages.
+# BUILD=dir builds elsewhere; NODEPS=1 keeps `make test`, `make demo` and `make check-all` from installing Debian packages.
 
 CC           = gcc
 AR           = gcc-ar
@@ -261,7 +261,7 @@ check-mutants: all hosts $(BUILD)/test-unit $(BUILD)/tsan/test-unit $(BUILD)/del
 	$(Q)BUILD='$(abspath $(BUILD))' tests/mutants/run $(ARGS)
 
 .PHONY: check-all
-check-all: deps all  ## everything, and docs/RELIABILITY.md from its figures (ARGS='model hosts': only these)
+check-all: deps all  ## everything that takes an hour or so, and docs/RELIABILITY.md from its figures (ARGS='model hosts': only these)
 	$(Q)BUILD='$(BUILD)' scripts/check-all $(ARGS)
 
 .PHONY: stress
@@ -366,7 +366,7 @@ clean:  ## remove everything that was built
 	rm -rf $(BUILD)
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*##* \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*##* \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 	@sed -n '3,/^$$/s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 -include $(shell find $(BUILD) -mindepth 1 \( -name check-hosts -o -name arm64 -o -name kernel -o -name tree \) -prune -o -name "*.d" -type f -print 2>/dev/null)

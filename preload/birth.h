@@ -10,7 +10,7 @@
  *     lj_alloc_f, its state            LuaJIT before June 2020: left alone, the arena is there already
  *     anything else                    left alone, as in other Luas, which don't export luaJIT_setmode
  *
- * In any other mode this is a way through and nothing else. `auto` never comes here by itself: whether an arena can be proven
+ * In any other mode the call is passed straight on. `auto` never comes here by itself: whether an arena can be proven
  * is known when it has grown, and then its VM has been in use for long.
  *
  * The real lua_newstate is found per caller, since each LuaJIT that was opened with RTLD_LOCAL is seen by those alone who

@@ -272,9 +272,8 @@ const struct ljt_config_option ljt_config_options[] = {
         .initial = "0",
         .allowed = "0 or 1",
         .unit = "",
-        .help =
-            "1 writes the statistics to the log, and to LJTRIM_STATS_FILE for good, when a process that ran "
-            "LuaJIT exits.",
+        .help = "1 writes the statistics to the log, and to LJTRIM_STATS_FILE for good, when a process exits "
+                "whose heap has grown beyond 2 MiB.",
     },
     {
         .name = "LJTRIM_GROWTH",

@@ -7,7 +7,7 @@
  *
  * Every function keeps errno. Failure is a negative errno value (-EINVAL), but for ljtrim_dump. Text is terminated,
  * and cut where the buffer is too small. A function for "any thread" may be called on a thread that runs a VM, from
- * Lua, as well as on one that never did; not on a VM's thread out of its own allocator function. What is not
+ * Lua, as well as on one that never did, but not from within a VM's allocator function. What is not
  * async-signal-safe may sleep.
  */
 #ifndef LJTRIM_H

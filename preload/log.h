@@ -2,9 +2,9 @@
  * log: lines for people, to stderr or to the file that LJTRIM_LOG names.
  *
  * We are a guest in somebody's process: silent unless something is wrong, one write(2) a line so that lines
- * of several processes never mix (but for the rest of one of which a full disk took a part), no effect on the host when
- * the log is a full disk, a closed pipe or a terminal that went away (withhold.h). A line that does not get into the log
- * file is missing there; the first time one line on stderr says so.
+ * of several processes never mix (except the rest of a line of which a full disk took only a part), no effect on the host
+ * when the log is a full disk, a closed pipe or a terminal that went away (withhold.h). A line that does not get into the
+ * log file is missing there; the first time one line on stderr says so.
  *
  * Never allocates, never blocks on a lock, never is a cancellation point, never changes errno.
  * Threads: any thread, at any time, also before ljt_log_open (then warnings and errors go to stderr).

@@ -1,10 +1,10 @@
 /*
  * mask: a stretch of a host's thread in which no signal handler runs.
  *
- * A handler may leave by longjmp what it has interrupted. Out of a call of LuaJIT's allocator that costs the program one
- * VM, without us. A lock of ours would stay locked for all VMs, the dynamic loader's for the whole process: so what
- * such a call does with locks it does in such a stretch. Two system calls each, where memory was mapped or goes, and a few
- * times in a VM's life; never in an ordinary call.
+ * A handler may leave what it has interrupted by longjmp. If that is a call of LuaJIT's allocator, the program loses that
+ * one VM, with us or without. But a lock of ours would then stay locked for all VMs, and the dynamic loader's for the whole
+ * process. So whatever such a call does with locks it does in such a stretch. It costs two system calls each time: where
+ * memory is mapped or goes, and a few times in a VM's life; never in an ordinary call.
  */
 #ifndef LJT_MASK_H
 #define LJT_MASK_H

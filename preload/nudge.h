@@ -2,7 +2,7 @@
  * nudge: a quiet VM that sits on garbage begins a collection (LJTRIM_GC_NUDGE).
  *
  * What the collector has not found is in use for lj_alloc, and for us. After a peak LuaJIT waits until the heap has
- * doubled; a quiet VM may take hours to that. The reclaimer judges, once a round, whether a cycle is likely to pay,
+ * doubled; a quiet VM may take hours to get there. The reclaimer judges, once a round, whether a cycle is likely to pay,
  * and posts LJT_WANT_NUDGE; the VM's next growing allocator call lowers gc.threshold below gc.total, and the VM's own
  * allocation drives the cycle from there, in its usual steps. While the VM stays quiet the nudge is repeated, a few steps
  * at a time. A cycle that LuaJIT has begun itself is driven on likewise if the VM has become quiet since. A VM that

@@ -2,9 +2,9 @@
  * unit: the bounded piece of work that is done inside a heap.
  *
  * A unit lists segments, looks at free chunks and claims some of them, hands claims back, or takes segments out of a
- * patched heap that are free from end to end. It makes no system
- * call, takes at most LJTRIM_MAX_HOLD_US and about 100 chunks, and leaves its place in the work so that the next
- * one goes on. It is run by the mutator in the gate's slow path, or by the reclaimer under a hold.
+ * patched heap that are free from end to end. It makes no system call, takes at most LJTRIM_MAX_HOLD_US and about 100
+ * chunks (the mutator's own: an eighth of that), and leaves its place in the work so that the next one goes on. It is run
+ * by the mutator in the gate's slow path, or by the reclaimer under a hold.
  *
  * A look visits top, dv and the chunks of the treebins that hold a whole page, the largest first. It marks their
  * whole pages FREE in the shadow; pages that were so in the look before, too (AGED), and are RESIDENT, make the

@@ -147,10 +147,20 @@ static const char doctor_help[] =
     "Exit status: 0 all is well, 1 something to do, 2 usage, 3 no such process or\n"
     "command, 4 no permission\n";
 
+static const char help_help[] =
+    "ljtrim help [SUBCOMMAND | OPTION]\n"
+    "\n"
+    "Explains a subcommand or an option of the library; without a word: all options.\n";
+
+static const char version_help[] = "ljtrim version\n"
+                                   "\n"
+                                   "Prints the version of the command.\n";
+
 static const struct {
     const char *word, *text;
-} topics[] = {{"inspect", inspect_help}, {"stats", stats_help}, {"top", top_help},
-              {"report", report_help},   {"run", run_help},     {"doctor", doctor_help}};
+} topics[] = {{"inspect", inspect_help}, {"stats", stats_help},    {"top", top_help},
+              {"report", report_help},   {"run", run_help},        {"doctor", doctor_help},
+              {"help", help_help},       {"version", version_help}};
 
 static char lower_dash(char c)
 {

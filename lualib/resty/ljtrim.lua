@@ -2,7 +2,7 @@
 -- functions behind it.
 --
 -- It loads anywhere, also where nothing is preloaded and where there is no nginx. Every function returns nil and a
--- message where it can't do its work; none raises an error but for arguments of the wrong type.
+-- message where it can't do its work; none raises an error but for arguments of the wrong type or out of range.
 
 local ffi = require "ffi"
 
