@@ -194,10 +194,12 @@ EXPORT int sigaction(int signo, const struct sigaction *act, struct sigaction *o
     return action(signo, act, old);
 }
 
-/* As glibc's: BSD semantics, SIG_ERR and EINVAL for what has no handler. */
+/* glibc's own, which knows of siginterrupt; for our signal as glibc's: BSD semantics, SIG_ERR and EINVAL for what has no handler. */
 EXPORT sighandler_t signal(int signo, sighandler_t handler)
 {
     struct sigaction act, old;
+    if (signo != ljt_config.signo && ljt_next.signal != NULL)
+        return ljt_next.signal(signo, handler);
     if (handler == SIG_ERR || signo < 1 || signo >= NSIG) {
         errno = EINVAL;
         return SIG_ERR;

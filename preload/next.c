@@ -24,6 +24,7 @@ void ljt_next_init(void)
     ljt_next.munmap = ljt_next_find("munmap");
     ljt_next.mremap = ljt_next_find("mremap");
     ljt_next.sigaction = ljt_next_find("sigaction");
+    ljt_next.signal = ljt_next_find("signal");
     ljt_next.fork_raw = ljt_next_find("_Fork");
     ljt_next.epoll_wait = ljt_next_find("epoll_wait");
     ljt_next.epoll_pwait = ljt_next_find("epoll_pwait");

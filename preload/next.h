@@ -19,6 +19,7 @@ struct ljt_next {
     int (*munmap)(void *addr, size_t len);
     void *(*mremap)(void *old_addr, size_t old_len, size_t new_len, int flags, ...);
     int (*sigaction)(int signo, const struct sigaction *act, struct sigaction *old);
+    void (*(*signal)(int signo, void (*handler)(int)))(int);
     pid_t (*fork_raw)(void); /* _Fork, glibc 2.34 */
     int (*epoll_wait)(int epfd, struct epoll_event *events, int max, int timeout);
     int (*epoll_pwait)(int epfd, struct epoll_event *events, int max, int timeout, const sigset_t *mask);

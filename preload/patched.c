@@ -83,6 +83,7 @@ static inline void *carve_top(struct ljt_lj_state *m, size_t n)
 /* ---- Growth ---- */
 
 static void *take_parked(struct ljt_lj_state *m, size_t n);
+static void *take_all_parked(struct ljt_lj_state *m, size_t n);
 
 /* Nothing that is free fits. A large request gets a mapping of its own; any other what is parked, or a new top. */
 static __attribute__((noinline)) void *grow(struct ljt_lj_state *m, size_t n)
@@ -92,7 +93,7 @@ static __attribute__((noinline)) void *grow(struct ljt_lj_state *m, size_t n)
         return mem;
     if ((mem = take_parked(m, n)) != NULL)
         return mem;
-    return ljt_segments_grow(m, n) ? carve_top(m, n) : NULL;
+    return ljt_segments_grow(m, n) ? carve_top(m, n) : take_all_parked(m, n);
 }
 
 /* ---- Allocation ---- */
@@ -315,6 +316,14 @@ bool ljt_patched_join(struct ljt_lj_state *m, unsigned i)
     return true;
 }
 
+/* Something was released. It may have joined dv, which no bin holds. */
+static void *allocate_again(struct ljt_lj_state *m, size_t n)
+{
+    if (n >= LJT_LJ_MIN_LARGE)
+        return allocate_large(m, n);
+    return n <= m->dvsize ? carve_dv(m, n) : split_for_small(m, n, ljt_lj_small_index(n));
+}
+
 /*
  * The runs that were parked last are the smallest, since a look goes from large to small: the large ones stay whole.
  * Of a run only the low end is taken; the header of what remains lies where the VM will write anyway.
@@ -347,9 +356,18 @@ static void *take_parked(struct ljt_lj_state *m, size_t n)
     } else {
         unpark(m, i);
     }
-    if (n < LJT_LJ_MIN_LARGE && n <= m->dvsize) /* it has joined dv, in front of it */
-        return carve_dv(m, n);
-    return n < LJT_LJ_MIN_LARGE ? split_for_small(m, n, ljt_lj_small_index(n)) : allocate_large(m, n);
+    return allocate_again(m, n);
+}
+
+/* The kernel has no more: what is parked was free before it asked. Neighbours merge. */
+static void *take_all_parked(struct ljt_lj_state *m, size_t n)
+{
+    struct ljt_patched *p = ljt_patched_of(m);
+    if (p->runs == 0)
+        return NULL;
+    while (p->runs > 0)
+        unpark(m, p->runs - 1);
+    return allocate_again(m, n);
 }
 
 /* ---- Resizing ---- */

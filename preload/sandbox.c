@@ -117,17 +117,19 @@ static void child(struct trial *t)
         ljt_kernel_call(SYS_exit_group, 0, 0, 0, 0, 0, 0);
 }
 
-/* No exit signal, so that the host neither hears of it nor reaps it. True if a child has run and ended. */
-static bool run_child(struct trial *t)
+/* No exit signal, so that the host neither hears of it nor reaps it. True if a child has run and ended; *killed: by a signal. */
+static bool run_child(struct trial *t, bool *killed)
 {
+    int status = 0;
     long pid = ljt_kernel_call(SYS_clone, 0, 0, 0, 0, 0, 0);
     if (pid == 0)
         child(t);
     if (pid < 0)
         return false;
-    while (ljt_kernel_call(SYS_wait4, pid, 0, __WALL, 0, 0, 0) < 0)
+    while (ljt_kernel_call(SYS_wait4, pid, (long)&status, __WALL, 0, 0, 0) < 0)
         if (errno != EINTR)
             return false;
+    *killed = WIFSIGNALED(status);
     return true;
 }
 
@@ -140,8 +142,9 @@ static uint32_t find_deadly(void)
     uint32_t found = 0;
     bool more;
     do { /* a child dies of one call at most: the next goes on behind it */
+        bool killed = false;
         more = false;
-        if (!run_child(t)) {
+        if (!run_child(t, &killed)) {
             found = ALL_CALLS;
             break;
         }
@@ -151,6 +154,8 @@ static uint32_t find_deadly(void)
                 atomic_store_explicit(&t->state[call], SURVIVED, memory_order_relaxed);
                 more = true;
             }
+        if (killed && !more) /* of what comes before them: it tells nothing of the calls */
+            found = ALL_CALLS;
     } while (more);
     ljt_kernel_free(t, 2 * ljt_page_size);
     return found;

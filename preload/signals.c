@@ -135,7 +135,11 @@ int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction 
     }
     unsigned now = atomic_load_explicit(&which, memory_order_relaxed);
     struct sigaction was = host_action(false);
-    if (act != NULL) {
+    bool is_ours = act != NULL && (act->sa_flags & SA_SIGINFO) != 0
+                       ? act->sa_sigaction == on_signal
+                       : act != NULL && (uintptr_t)act->sa_handler ==
+                                            (uintptr_t)on_signal; /* from a signal() that we do not see */
+    if (act != NULL && !is_ours) {
         host[(now + 1) & 1] = *act;
         atomic_store_explicit(&which, now + 1, memory_order_release);
         install(act);

@@ -11,6 +11,7 @@
 #include "control.h"
 #include "kernel.h"
 #include "log.h"
+#include "mask.h"
 #include "pressure.h"
 #include "reclaim.h"
 #include "spending.h"
@@ -203,6 +204,8 @@ __attribute__((visibility("default"))) struct ljt_stats_page ljtrim_stats_page =
 void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, void *arg), void *arg)
 {
     struct ljt_stats_page *page = &ljtrim_stats_page;
+    sigset_t before;
+    ljt_mask_signals(&before);
     ljt_lock_acquire(&ljt_wiped.stats);
     uint64_t odd =
         atomic_load_explicit(&page->sequence, memory_order_relaxed) | 1; /* a fork may have left it so */
@@ -214,6 +217,7 @@ void ljt_stats_gather(void (*use)(const struct ljt_stats_snapshot *snapshot, voi
     if (use != NULL)
         use(&snapshot, arg);
     ljt_lock_release(&ljt_wiped.stats);
+    ljt_mask_restore(&before);
 }
 
 /* ---- Formatting what was gathered ---- */
@@ -286,6 +290,19 @@ static void take_fingerprint(const struct ljt_stats_snapshot *s, void *arg)
     *(uint64_t *)arg = h | 1;
 }
 
+#define FILE_PATIENCE ((uint64_t)1000 * 1000000)
+
+/* Whoever holds it writes, on a disk that may hang: neither an exit nor the reclaimer waits for that without end. */
+static bool lock_file_in_time(void)
+{
+    for (uint64_t start = ljt_kernel.now(); !ljt_lock_try(&ljt_wiped.stats_file);) {
+        if (ljt_kernel.now() - start > FILE_PATIENCE)
+            return false;
+        ljt_kernel.futex_wait((const volatile void *)&ljt_wiped.stats_file, 1, 1000000);
+    }
+    return true;
+}
+
 /* Was it written? */
 static bool write_file(bool last)
 {
@@ -295,7 +312,10 @@ static bool write_file(bool last)
         return false; /* no memory: the next time, then */
     size_t length = ljt_stats_format(ljt_stats_file_format(path, ljt_config.stats_format), buf, ROOM);
     int error = 0;
-    ljt_lock_acquire(&ljt_wiped.stats_file);
+    if (!lock_file_in_time()) {
+        ljt_kernel_free(buf, ROOM);
+        return false;
+    }
     if (last || !atomic_load_explicit(&keeping.over, memory_order_relaxed))
         error = ljt_stats_file_write(path, buf, length);
     ljt_lock_release(&ljt_wiped.stats_file);
@@ -335,8 +355,8 @@ void ljt_stats_at_exit(void)
         write_file(true);
         return;
     }
-    ljt_lock_acquire(
-        &ljt_wiped.stats_file); /* the reclaimer ends what it is writing: else it would leave that behind */
+    if (!lock_file_in_time()) /* its disk hangs */
+        return;
     if (ljt_stats_file_format(path, ljt_config.stats_format) == LJT_STATS_PROMETHEUS)
         ljt_stats_file_remove(path);
     ljt_lock_release(&ljt_wiped.stats_file);

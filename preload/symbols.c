@@ -43,7 +43,8 @@ static int find_ourselves(struct dl_phdr_info *info, size_t size, void *unused)
         size_t directory = (size_t)(slash + 1 - path), at = 0;
         /* A daemon changes its directory; afterwards a relative path means something else. */
         if (path[0] != '/') {
-            if (getcwd(companion, sizeof(companion) - directory - sizeof(COMPANION) - 1) == NULL)
+            if (directory + sizeof(COMPANION) + 1 >= sizeof(companion) ||
+                getcwd(companion, sizeof(companion) - directory - sizeof(COMPANION) - 1) == NULL)
                 return 1;
             at = strlen(companion);
             companion[at++] = '/';

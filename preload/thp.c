@@ -45,12 +45,18 @@ void ljt_thp_advise(struct ljt_arena *a)
 {
     if (!atomic_load_explicit(&matters, memory_order_acquire) || a->pace.advised_events == a->pace.map_events)
         return;
+    ljt_lock *life = &ljt_wiped.word[a->slot].life;
     a->pace.advised_events = a->pace.map_events;
     bool too_many = a->work.segments > SEGMENTS_MAX;
     for (unsigned i = 0; i < a->work.segments && !too_many; i++) {
         void *base = (void *)a->work.segment[i].base;
-        if (ljt_kernel.madvise(base, a->work.segment[i].size, MADV_NOHUGEPAGE) == 0 || errno == ENOMEM)
-            continue; /* ENOMEM: trimmed since it was listed */
+        ljt_lock_acquire(life); /* its VM may close, and another thread map something there */
+        bool advised = !ljt_arena_is(a, LJT_ARENA_ARMED) ||
+                       ljt_kernel.madvise(base, a->work.segment[i].size, MADV_NOHUGEPAGE) == 0 ||
+                       errno == ENOMEM; /* trimmed since it was listed */
+        ljt_lock_release(life);
+        if (advised)
+            continue;
         static struct ljt_once once;
         ljt_log_once(&once, LJT_LOG_INFO, "huge pages can't be kept out of Lua heaps (%s)", strerror(errno));
         atomic_store_explicit(&matters, false, memory_order_release);

@@ -13,7 +13,7 @@ local error = error
 local ffi_new, ffi_string = ffi.new, ffi.string
 local max, abs = math.max, math.abs
 local pcall, tonumber, tostring, type = pcall, tonumber, tostring, type
-local gmatch, match, sub, format = string.gmatch, string.match, string.sub, string.format
+local find, gmatch, match, sub, format = string.find, string.gmatch, string.match, string.sub, string.format
 local concat, ipairs = table.concat, ipairs
 
 local _M = { _VERSION = "0.1.0" }
@@ -252,8 +252,12 @@ function _M.publish(name, interval)
     end
     local function publish(premature)
         local key = "ljtrim:" .. id
-        if premature then
-            return dict:delete(key)
+        if premature then -- after a reload, a new worker of this number may have written there
+            local text = dict:get(key)
+            if text and find(text, 'pid="' .. ngx.worker.pid() .. '"', 1, true) then
+                dict:delete(key)
+            end
+            return
         end
         dict:set(key, formatted("prometheus"), KEEP * interval)
     end
@@ -405,7 +409,12 @@ local function slice(premature)
         return
     end
     repeat
-        if collectgarbage("step", 8) then
+        local ok, ended = pcall(collectgarbage, "step", 8)
+        if not ok then -- a finalizer's error; the next beat begins anew
+            beat.collecting = false
+            return
+        end
+        if ended then
             local kb = collectgarbage("count")
             beat.cycles = beat.cycles + 1
             if beat.cycles == 2 or not is_worth_it(kb) then

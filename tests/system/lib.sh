@@ -144,8 +144,9 @@ rss_kb() { status_of "$1" VmRSS; }
 rss_below() {
 	local now limit=$2
 	now=$(rss_kb "$1")
+	[ -n "$now" ] || return 1
 	[ -z "$TEST_DEBUG" ] || limit=$(($(status_of "$1" VmHWM) * 3 / 4))
-	[ -n "$now" ] && [ "$now" -lt "$limit" ]
+	[ "$now" -lt "$limit" ]
 }
 
 # expect_fall PID KB [WHAT]: its RSS falls below that, WHAT: in the trough. It may take a minute: on a noisy machine what was

@@ -315,6 +315,30 @@ Test(patched, what_is_parked_is_used_before_the_kernel_is_asked)
     cr_expect_eq(patched.parked_pages, 0);
 }
 
+/* Only the smallest are asked as a rule; together they may be what is missing. */
+Test(patched, what_is_parked_is_used_up_before_memory_is_out)
+{
+    struct ljt_lj_state *m = open_heap();
+    while (mapped < (ptrdiff_t)(12 * MIB))
+        get(m, 60 * KIB);
+    for (ptrdiff_t before = mapped; mapped == before;) /* the last segment has room for all of it */
+        get(m, 60 * KIB);
+    void *left, *right;
+    park_pages(m, 25, &left, &right);
+    for (int i = 0; i < 20; i++)
+        park_pages(m, 2, &left, &right);
+    ljt_kernel.mmap = no_memory;
+    while (lab_largest_room(m) >= 64 * KIB)
+        get(m, 30 * KIB);
+    cr_assert_eq(patched.runs, 21);
+    cr_expect_not_null(ljt_patched_alloc(m, NULL, 0, 64 * KIB));
+    prove(m);
+    while (ljt_patched_alloc(m, NULL, 0, 1000) != NULL)
+        ;
+    cr_expect_eq(patched.runs, 0);
+    prove(m);
+}
+
 /*
  *     | left | piece | 64 | page | .. | page | piece | right |
  *       in use         parked                  both pieces share their pages with blocks

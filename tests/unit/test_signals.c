@@ -140,6 +140,21 @@ Test(signals, a_handler_with_siginfo_gets_it)
     cr_expect(host_calls == 1 && host_had_info && reports() == 1);
 }
 
+/* As who has got it from a signal() that we do not see, and restores it. */
+Test(signals, ours_is_never_taken_for_the_host_s)
+{
+    host_sets(host_handler, NULL);
+    ljt_signals_install();
+    struct sigaction ours = really();
+    int result = -1;
+    cr_expect(ljt_signals_action(SIGUSR2, &ours, NULL, &result) == 1 && result == 0);
+    raise(SIGUSR2);
+    cr_expect(host_calls == 1 && reports() == 1);
+    host_sets((void (*)(int))(uintptr_t)ours.sa_sigaction, NULL);
+    raise(SIGUSR2);
+    cr_expect(host_calls == 2 && reports() == 2);
+}
+
 Test(signals, a_handler_for_one_shot_runs_once)
 {
     struct sigaction once = {.sa_handler = host_handler, .sa_flags = (int)SA_RESETHAND}, now;

@@ -3,6 +3,9 @@
  */
 #include "lab.h"
 
+#include <setjmp.h>
+#include <signal.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +151,31 @@ Test(stats, totals_are_sums)
     cr_expect(strstr(text, "3702") != NULL, "purge calls: of the lost one, too, since counters never fall");
     cr_expect(strstr(text, "3000 p50 ") != NULL, "waits");
     cr_expect(occurrences(text, "arena 0x") == 2);
+}
+
+static sigjmp_buf landing;
+
+static void jump(int signo)
+{
+    siglongjmp(landing, signo);
+}
+
+static void interrupted(const struct ljt_stats_snapshot *s, void *arg)
+{
+    (void)s, (void)arg;
+    raise(SIGUSR1);
+}
+
+/* A handler that jumps out of ljtrim_stats would leave them to nobody: every mapping of LuaJIT's would wait. */
+Test(stats, a_jump_out_of_them_leaves_nothing_locked)
+{
+    signal(SIGUSR1, jump);
+    if (sigsetjmp(landing, 1) == 0) {
+        ljt_stats_gather(interrupted, NULL);
+        cr_assert_fail("nobody has jumped");
+    }
+    cr_expect_eq(atomic_load(&ljt_wiped.registry), 0);
+    cr_expect_eq(atomic_load(&ljt_wiped.stats), 0);
 }
 
 Test(stats, a_closed_vm_stays_in_the_total)

@@ -71,8 +71,10 @@ test_waits_keep_their_contract() {
 }
 
 test_finalizers_interrupt_the_wait_and_may_fail() {
+	local seconds=3
 	need_library
-	start "${ALONE[@]}" "$(host idle_loop)" loop "finalized = 0 for i = 1, 30 do local p = newproxy(true)
+	[ -z "$TEST_DEBUG" ] || seconds=10 # as above
+	start "${ALONE[@]}" IDLE_SECONDS=$seconds "$(host idle_loop)" loop "finalized = 0 for i = 1, 30 do local p = newproxy(true)
 		getmetatable(p).__gc = function() finalized = finalized + 1; if i % 2 == 0 then error({}) end
 		if i % 3 == 0 then coroutine.yield() end end end"
 	wait "$pid" || fail "the host failed: $(cat err)"

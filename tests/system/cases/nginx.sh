@@ -26,11 +26,11 @@ test_worker_breathes() {
 test_survivors_are_intact_under_eager_purging() {
 	need_command wrk
 	start_nginx "${EAGER[@]}"
-	wrk -t1 -c8 -d5s "http://127.0.0.1:$port/work" >wrk.out
+	wrk --timeout 60s -t1 -c8 -d5s "http://127.0.0.1:$port/work" >wrk.out
 	expect_flawless_load
 	ask peak >/dev/null
 	ask verify | grep -q verified || fail "survivors are damaged"
-	wrk -t1 -c8 -d3s "http://127.0.0.1:$port/work" >wrk.out
+	wrk --timeout 60s -t1 -c8 -d3s "http://127.0.0.1:$port/work" >wrk.out
 	expect_flawless_load
 	ask verify | grep -q verified || fail "survivors are damaged"
 	quit_nginx
@@ -42,9 +42,9 @@ test_one_vm_per_request() {
 	code_cache=off
 	start_nginx "${EAGER[@]}"
 	worker=$(ask pid)
-	wrk -t1 -c4 -d1s "http://127.0.0.1:$port/work" >wrk.out
+	wrk --timeout 60s -t1 -c4 -d1s "http://127.0.0.1:$port/work" >wrk.out
 	mappings=$(wc -l <"/proc/$worker/maps")
-	wrk -t1 -c4 -d4s "http://127.0.0.1:$port/work" >wrk.out
+	wrk --timeout 60s -t1 -c4 -d4s "http://127.0.0.1:$port/work" >wrk.out
 	expect_flawless_load
 	ask peak >/dev/null
 	expect_at_most "$(wc -l <"/proc/$worker/maps")" $((mappings + 24)) "mappings of the worker"
@@ -59,7 +59,7 @@ reloads_under_load() {
 	local load i
 	need_command wrk
 	start_nginx "${EAGER[@]}"
-	wrk -t1 -c6 -d60s --timeout 10s -H 'Connection: close' "http://127.0.0.1:$port/work" >wrk.out &
+	wrk --timeout 60s -t1 -c6 -d60s --timeout 10s -H 'Connection: close' "http://127.0.0.1:$port/work" >wrk.out &
 	load=$!
 	started+=("$load")
 	for i in $(seq "$(sized 20 2)"); do
@@ -132,10 +132,10 @@ test_graceful_quit_with_open_connections() {
 	start_nginx "${EAGER[@]}"
 	ask peak >/dev/null
 	for i in 1 2 3 4 5; do
-		ask slow >"slow.$i" &
+		curl -sSN "http://127.0.0.1:$port/slow" >"slow.$i" &
 		clients+=($!)
 	done
-	sleep 0.5
+	for i in 1 2 3 4 5; do wait_until 10 grep -q begun "slow.$i" || fail "request $i has not begun"; done
 	kill -QUIT "$master"
 	for client in "${clients[@]}"; do wait "$client" || fail "a request was cut off"; done
 	for i in 1 2 3 4 5; do grep -q finished "slow.$i" || fail "an answer is incomplete"; done

@@ -58,3 +58,20 @@ finish_with_dump() {
 	wait "$pid" || fail "the host ended with status $?: $(tail -n 2 err)"
 	grep -q 'floor .*purgeable' err || fail "no dump beside the host's handler: $(head -n 3 err)"
 }
+
+# signal() is glibc's own but for our signal: with siginterrupt a call is not begun again.
+test_siginterrupt_is_heeded() {
+	need_library
+	cat >interrupted.lua <<-'END'
+		local ffi = require("ffi")
+		ffi.cdef("int abs(int); void (*signal(int, void (*)(int)))(int); int siginterrupt(int, int); unsigned alarm(unsigned); int pipe(int *); long read(int, void *, size_t);")
+		local ends, byte = ffi.new("int[2]"), ffi.new("char[1]")
+		assert(ffi.C.pipe(ends) == 0 and ffi.C.siginterrupt(14, 1) == 0)
+		ffi.C.signal(14, ffi.cast("void (*)(int)", ffi.C.abs)) -- a handler that does nothing
+		ffi.C.alarm(1)
+		print(tonumber(ffi.C.read(ends[0], byte, 1)), ffi.errno())
+	END
+	with_library timeout 20 "$LUAJIT" interrupted.lua >out 2>err || fail "it was not interrupted: $(cat err)"
+	expect_equal "$(cat out)" "-1	4" "what read said"
+	expect_silence err
+}
