@@ -80,7 +80,8 @@ int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, 
     struct ljt_lj_segment s = a->state.seg;
     bool has_state = false, has_top = false;
     /* Segments don't overlap: a list of more than all mappings together loops, or lies. */
-    size_t room = 0;
+    size_t room = 0, count = 0, turn = 1;
+    uintptr_t mark = 0; /* a record that was met: when it is met again the list loops (Brent) */
     for (size_t i = 0; i < r->vmas.count; i++)
         room += r->vmas.at[i].end - r->vmas.at[i].start;
     for (;;) {
@@ -98,6 +99,12 @@ int ljt_arena_state_read(struct ljt_arena_state *a, const struct ljt_remote *r, 
         }
         room -= s.size;
         record = (uintptr_t)s.next;
+        if (record == mark)
+            return -ENOENT;
+        if (++count == turn) {
+            turn *= 2;
+            mark = record;
+        }
         if ((record & 7) != 0 || ljt_remote_read(r, record, &s, sizeof(s)) != 0)
             return -ENOENT;
     }

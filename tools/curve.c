@@ -42,8 +42,19 @@ static void keep_two(const struct ljt_sample *from, struct ljt_sample *to)
     }
 }
 
-void ljt_curve_add(struct ljt_curve *c, const struct ljt_sample *s)
+/* No address space is as large: whoever wrote such figures is not to be believed. */
+#define FIGURE_MAX ((uint64_t)1 << 47)
+
+static bool is_likely(const struct ljt_sample *s)
 {
+    return s->mapped <= FIGURE_MAX && s->resident <= FIGURE_MAX && s->floor <= FIGURE_MAX &&
+           s->live <= FIGURE_MAX;
+}
+
+void ljt_curve_add(struct ljt_curve *c, const struct ljt_sample *sample)
+{
+    struct ljt_sample likely = *sample, *s = &likely;
+    likely.told = sample->told && is_likely(sample);
     if (c->count == LJT_CURVE_SAMPLES) {
         /* The first one is where the time begins: it stays. */
         size_t n = 1;

@@ -55,7 +55,7 @@ static int parse(int argc, char **argv, struct options *o)
     /* Scripts want figures that add up. */
     if (o->how.max_stop_ms < 0)
         o->how.max_stop_ms = o->format == FORMAT_CSV ? 0 : LJT_MAX_STOP_MS;
-    o->how.arenas_only = o->format == FORMAT_CSV;
+    o->how.arenas_only = o->format == FORMAT_CSV && o->map == NULL; /* the map tells who holds the rest */
     return 0;
 }
 

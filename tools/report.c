@@ -204,8 +204,11 @@ static int watch(struct watch *w)
             i = (unsigned long)((now - w->began_us) / ((double)o->interval_ms * 1e3));
             continue;
         }
-        if (o->seconds != 0 && next > w->began_us + (double)o->seconds * 1e6 + 1e3)
+        double end = w->began_us + (double)o->seconds * 1e6;
+        if (o->seconds != 0 && next > end + 1e3) {
+            ended = sleep_until(w, end);
             break;
+        }
         ended = sleep_until(w, next);
         if (!ended && !interrupted)
             ended = sample(w, false) == -ESRCH;

@@ -186,8 +186,8 @@ static enum step read_chunk(struct walk *k, const struct segment *s, const struc
     }
     size_t size = ljt_lj_head_size(*head);
     bool is_top = at->c == s->top;
-    if ((size & 7) != 0 || size > (s->stop != 0 ? s->stop : s->end) - at->c || size < 8 ||
-        (size < LJT_LJ_MIN_CHUNK && !is_top))
+    uintptr_t limit = s->stop > at->c ? s->stop : s->end; /* top may have moved to before us since */
+    if ((size & 7) != 0 || size > limit - at->c || size < 8 || (size < LJT_LJ_MIN_CHUNK && !is_top))
         return STEP_WRONG;
     if (!at->lost && ljt_lj_head_pinuse(*head) != (at->prev_free == 0))
         return STEP_WRONG;

@@ -141,6 +141,21 @@ Test(curve, one_sample_or_none_without_figures_can_be_drawn)
     free(svg);
 }
 
+/* They are the target's, whose program may write anything there: the axis had labels without end. */
+Test(curve, figures_that_can_not_be_are_left_out)
+{
+    begin();
+    struct ljt_sample s = sample(0, (uint64_t)50 << 20, true);
+    ljt_curve_add(&curve, &s);
+    s = sample(1, (uint64_t)60 << 20, true);
+    s.resident = (uint64_t)13 << 60;
+    ljt_curve_add(&curve, &s);
+    char *svg = draw();
+    cr_expect(strstr(svg, "GiB") == NULL);
+    cr_expect_eq(curve.peak_resident, (uint64_t)25 << 20);
+    free(svg);
+}
+
 Test(curve, thousands_of_samples_make_a_small_picture)
 {
     begin();
