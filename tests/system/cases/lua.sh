@@ -199,6 +199,20 @@ test_one_worker_answers_for_all() {
 	expect_wellformed metrics
 	quit_nginx
 }
+# The new workers write first, then the old ones leave: they delete nothing but their own.
+test_figures_of_new_workers_outlive_the_old_ones() {
+	local pid old
+	need_library
+	workers=3
+	init_worker='require("resty.ljtrim").publish("ljtrim", 60)'
+	start_nginx
+	wait_until 5 metrics_tell_of 3 || fail "of $(pids_in metrics | wc -l) workers"
+	old=$(pids_in metrics)
+	kill -HUP "$master"
+	for pid in $old; do wait_until 15 is_gone "$pid" || fail "worker $pid does not leave"; done
+	metrics_tell_of 3 || fail "of $(pids_in metrics | wc -l) workers after a reload"
+	quit_nginx
+}
 pids_in() { sed -n 's/.*{pid="\([0-9]*\)".*/\1/p' "$1" | sort -u; }
 metrics_tell_of() {
 	in_worker 'return ljtrim.metrics("ljtrim")' >metrics
@@ -338,6 +352,26 @@ test_heartbeat_makes_a_totally_idle_worker_recede() {
 	expect_equal "$(in_worker 'return ljtrim.heartbeat(0.5)')" true "heartbeat"
 	expect_fall "$worker" 40000
 	expect_equal "$(in_worker 'return require("workload").verify(require("keeper").survivors)')" 100 "survivors"
+	quit_nginx
+}
+
+# Where LuaJIT hands on what a finalizer raises, to whoever has driven the collector. Not where nginx does: nobody catches it there.
+test_heartbeat_goes_on_after_a_finalizer_has_failed() {
+	local worker
+	start_nginx LJTRIM_GC_NUDGE=off
+	worker=$(ask pid)
+	in_worker '
+		require("keeper").litter('$(sized 300000)')
+		for _ = 1, 3 do
+			getmetatable(newproxy(true)).__gc = function()
+				if debug.getinfo(2, "S") and pcall(ngx.get_phase) and ngx.get_phase() == "timer" then error("in a finalizer") end
+			end
+		end' >/dev/null
+	expect_equal "$(in_worker 'return ljtrim.heartbeat(0.5)')" true "heartbeat"
+	expect_fall "$worker" 40000
+	sleep 2 # finalizers come last in a cycle
+	in_worker 'require("keeper").litter('$(sized 300000)')' >/dev/null
+	expect_fall "$worker" 40000
 	quit_nginx
 }
 
