@@ -23,7 +23,8 @@ nudges() { awk '/ nudges/ { print $2; exit }' log; }
 test_a_quiet_worker_falls_after_its_peak_for_5_per_cent_of_it() {
 	unpoisoned "what is allocated until it has fallen is measured, and a proof at each unit takes its time"
 	need_library
-	quiet 10 "" 200 || fail "RSS has not fallen"
+	# Not the CPU budget's patience: on a machine that others use a purge may cost five times as much, and RSS falls as much later.
+	quiet LJTRIM_MAX_CPU_PCT=20 10 "" 200 || fail "RSS has not fallen"
 	expect_at_most "$allocated" $((dropped / 20)) "bytes allocated meanwhile"
 	expect_at_least "$(nudges)" 1 nudges
 }
