@@ -112,8 +112,7 @@ struct ljt_arena {
         uint64_t purged_before;
         struct ljt_policy policy;
         struct ljt_fall fall;
-        uint64_t left;       /* bytes that were free and resident after the last look */
-        int64_t stuck;       /* what of resident - live it could not have purged, ever */
+        int64_t stuck;       /* what of resident - live the last look could not have purged, ever */
         uint64_t stuck_live; /* live then */
         bool stuck_exact;    /* the VM was silent then */
         unsigned skipped;    /* chances to look since the last one */

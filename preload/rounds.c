@@ -205,6 +205,17 @@ static int64_t gain(const struct ljt_arena *a)
     return (int64_t)a->stats.resident - (int64_t)a->stats.live - stuck(a);
 }
 
+/* Bytes that were free in the last look and are resident: too young then, or the ends of slices and the VM's room. */
+static uint64_t left(const struct ljt_arena *a)
+{
+    const unsigned both = LJT_SHADOW_BIT(LJT_SHADOW_FREE) | LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT);
+    size_t pages = 0;
+    for (unsigned i = 0; i < a->work.segments; i++)
+        pages += ljt_shadow_count(&a->shadow, both, 0, a->work.segment[i].base,
+                                  a->work.segment[i].base + a->work.segment[i].size);
+    return (uint64_t)pages << ljt_page_shift;
+}
+
 /* Has the VM made more calls since the last look than there are pages in what is worth a pass? Each may have freed one. */
 static bool has_moved(const struct ljt_pace *p)
 {
@@ -223,7 +234,7 @@ static bool worth_a_look(struct ljt_arena *a, bool silent, uint64_t slack)
     if (a->gc_width == 0 || a->stats.looks == 0)
         return true;
     if (p->look_started == p->look_seq)
-        return p->left >= enough;
+        return left(a) >= enough;
     if (silent && (!p->stuck_exact || (p->policy.quiet && has_moved(p))))
         return true;
     return ++p->skipped >= LOOK_ANYWAY || gain(a) >= (int64_t)enough;
@@ -249,20 +260,13 @@ static uint64_t left_to_purge(const struct ljt_arena *a)
 static void end_look(struct ljt_arena *a)
 {
     struct ljt_pace *p = &a->pace;
-    size_t left =
-        0; /* pages that are free and resident: too young, or the ends of slices and the VM's room */
-    for (unsigned i = 0; i < a->work.segments; i++)
-        left += ljt_shadow_count(&a->shadow,
-                                 LJT_SHADOW_BIT(LJT_SHADOW_FREE) | LJT_SHADOW_BIT(LJT_SHADOW_RESIDENT), 0,
-                                 a->work.segment[i].base, a->work.segment[i].base + a->work.segment[i].size);
     a->stats.looks++;
     a->stats.purgeable = (uint64_t)a->work.purgeable << ljt_page_shift;
     uint64_t seq = atomic_load_explicit(&ljt_gates[a->slot].busy, memory_order_acquire);
     /* The heap was the same in the look before and nothing was left to claim: what is left now stays. */
     bool same = p->look_started == seq && (p->look_seq == seq || a->work.at_sight);
     p->settled = same && p->claimed_in_look == 0 && !a->work.joined && p->policy.quiet;
-    p->left = (uint64_t)left << ljt_page_shift;
-    int64_t now = (int64_t)a->stats.resident - (int64_t)a->stats.live - (p->settled ? 0 : (int64_t)p->left);
+    int64_t now = (int64_t)a->stats.resident - (int64_t)a->stats.live - (p->settled ? 0 : (int64_t)left(a));
     bool silent = p->look_started == seq;
     bool outdated = a->stats.live < p->stuck_live / 2 || now + (int64_t)ljt_config.min_reclaim < stuck(a);
     if (silent || !p->stuck_exact || outdated) {

@@ -293,7 +293,8 @@ Test(rounds, what_was_stuck_once_may_be_free_now)
     lab_vm_mapped_again(&vm);
     rest_for(&vm, a, 10000 * MS);
     cr_expect(a->pace.settled && a->pace.look_seq == a->pace.seq, "it has been looked at as it is now");
-    cr_expect_lt(a->pace.left, MIB, "%zu KiB", (size_t)a->pace.left / KIB);
+    int64_t left = (int64_t)a->stats.resident - (int64_t)a->stats.live - a->pace.stuck;
+    cr_expect_lt(left, (int64_t)MIB, "%lld bytes", (long long)left);
 }
 
 /* What one VM has mapped directly, or since it was last surveyed, counts as another one's: its heap seems to hold less. */
