@@ -165,7 +165,8 @@ static void handle(int signo)
 {
     (void)signo;
     handled++;
-    errno = EBADF;
+    if (LAB_SLOWNESS == 1) /* else ThreadSanitizer reports it */
+        errno = EBADF;
 }
 
 static void set_action(void (*handler)(int))
