@@ -135,10 +135,8 @@ int ljt_signals_action(int signo, const struct sigaction *act, struct sigaction 
     }
     unsigned now = atomic_load_explicit(&which, memory_order_relaxed);
     struct sigaction was = host_action(false);
-    bool is_ours = act != NULL && (act->sa_flags & SA_SIGINFO) != 0
-                       ? act->sa_sigaction == on_signal
-                       : act != NULL && (uintptr_t)act->sa_handler ==
-                                            (uintptr_t)on_signal; /* from a signal() that we do not see */
+    /* From a signal() that we do not see; sa_sigaction is the same word. */
+    bool is_ours = act != NULL && (uintptr_t)act->sa_handler == (uintptr_t)on_signal;
     if (act != NULL && !is_ours) {
         host[(now + 1) & 1] = *act;
         atomic_store_explicit(&which, now + 1, memory_order_release);
